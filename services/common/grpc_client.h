@@ -1,0 +1,23 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include "absl/time/time.h"
+
+namespace camherd {
+
+// A channel to a peer (`host:port`, `dns:///name:port`, `unix:path`), plain
+// text, round_robin over its addresses, with keepalive and a reconnect backoff
+// of at most 5 s. Never fails: what is wrong shows at the first call.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target);
+
+// Sets the deadline every outgoing call must have: `timeout` from now, or the
+// caller's own remaining time (`caller_deadline`) where that is less.
+void SetDeadline(grpc::ClientContext& context, absl::Duration timeout,
+                 absl::Time caller_deadline = absl::InfiniteFuture());
+
+}  // namespace camherd

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <grpcpp/server.h>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace camherd {
+
+// A gRPC server as all services run one: health service for "" and each
+// service, reflection if asked, keepalive and message limits, drain on stop.
+//
+// Start and Stop from one thread; SetServing from any.
+class GrpcServer {
+ public:
+  struct Options {
+    // host:port, port 0 for any.
+    std::string listen;
+    bool reflection = true;
+    // Largest message received, bytes.
+    int max_message_bytes = 20 << 20;
+    int max_concurrent_streams = 1000;
+  };
+
+  // Listens and serves. `services` must outlive the server. Everything is NOT
+  // SERVING until SetServing(true). kUnavailable, naming the address, if it
+  // cannot be bound.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
+      const Options& options, const std::vector<grpc::Service*>& services,
+      const std::vector<std::string>& service_names);
+  ~GrpcServer();
+
+  // What the health service answers for "" and each service.
+  void SetServing(bool serving);
+
+  // Refuses new calls, lets those in flight end until `drain`, then cancels
+  // them. May be called twice.
+  void Stop(absl::Duration drain);
+
+  // host:port with the port in use.
+  const std::string& address() const { return address_; }
+
+ private:
+  GrpcServer() = default;
+
+  std::string address_;
+  std::vector<std::string> service_names_;
+  std::unique_ptr<grpc::Server> server_;
+  bool stopped_ = false;
+};
+
+}  // namespace camherd

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace camherd {
+
+// Attaches to a status how long the caller should wait before the next try.
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
+
+// The delay attached, if any.
+std::optional<absl::Duration> RetryDelay(const absl::Status& status);
+
+}  // namespace camherd

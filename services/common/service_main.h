@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "services/common/yaml_config.h"
+
+namespace camherd {
+
+// What the four mains share.
+struct ServiceArgs {
+  // True: the command line was answered (--help, --version) or was wrong;
+  // main returns `exit_code`.
+  bool done = false;
+  int exit_code = 0;
+  // --check-config: main loads its options, prints "configuration ok" and
+  // returns 0, or the error and 2.
+  bool check_config = false;
+  YamlConfig config;
+  // Absolute data folder: --data-dir, else $CAMHERD_DATA_DIR, else
+  // common.data_dir, else ./var. Not created yet.
+  std::string data_dir;
+};
+
+// Parses --config, --data-dir, --check-config, --help, --version; loads the
+// configuration; sets up the log with common.log_level and common.log_format.
+// Blocks SIGTERM and SIGINT (see ShutdownSignal) before any thread starts and
+// ignores SIGPIPE.
+ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
+                             absl::string_view description);
+
+// Waits for SIGTERM or SIGINT, which StartServiceMain blocked.
+//
+// Thread-safe; one per process.
+class ShutdownSignal {
+ public:
+  // Blocks until a signal arrives, and logs its name.
+  void Wait();
+};
+
+}  // namespace camherd
