@@ -48,8 +48,8 @@ class BoundedQueue {
   // As Pop, but also empty after `timeout`.
   std::optional<T> PopWithin(absl::Duration timeout) {
     absl::MutexLock lock(&mu_);
-    mu_.AwaitWithTimeout(
-        absl::Condition(this, &BoundedQueue::HasItemOrClosed), timeout);
+    mu_.AwaitWithTimeout(absl::Condition(this, &BoundedQueue::HasItemOrClosed),
+                         timeout);
     if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();

@@ -24,8 +24,7 @@ absl::Status WriteFileAtomically(const std::string& path,
                                  unsigned mode = 0644);
 
 // kOutOfRange if the file is longer than `max_bytes`.
-absl::StatusOr<std::string> ReadFile(const std::string& path,
-                                     size_t max_bytes);
+absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes);
 
 // Makes the folder and its parents; fine if they exist.
 absl::Status MakeDirs(const std::string& path, unsigned mode = 0755);

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <optional>
-
 #include <grpcpp/client_context.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/status.h>
+
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"

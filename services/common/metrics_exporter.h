@@ -33,7 +33,8 @@ class MetricsExporter {
 
   // Also serves what `collectable` answers at each scrape. It must live as
   // long as the exporter.
-  void AddCollectable(const std::shared_ptr<prometheus::Collectable>& collectable);
+  void AddCollectable(
+      const std::shared_ptr<prometheus::Collectable>& collectable);
 
   // host:port it listens on; empty where it does not.
   const std::string& address() const { return address_; }

@@ -72,8 +72,7 @@ class ConfigSection {
   bool Bool(absl::string_view key, bool fallback);
   int64_t Int(absl::string_view key, int64_t fallback, int64_t min,
               int64_t max);
-  double Double(absl::string_view key, double fallback, double min,
-                double max);
+  double Double(absl::string_view key, double fallback, double min, double max);
   // A number of seconds.
   absl::Duration Seconds(absl::string_view key, double fallback, double min,
                          double max);

@@ -26,8 +26,8 @@ MATCHER_P2(StatusIs, code, message, "") {
   const absl::Status& status = GetStatus(arg);
   *result_listener << status;
   return status.code() == code &&
-         ::testing::ExplainMatchResult(
-             message, std::string(status.message()), result_listener);
+         ::testing::ExplainMatchResult(message, std::string(status.message()),
+                                       result_listener);
 }
 inline auto StatusIs(absl::StatusCode code) {
   return StatusIs(code, ::testing::_);
@@ -35,7 +35,5 @@ inline auto StatusIs(absl::StatusCode code) {
 
 }  // namespace camherd::testing
 
-#define CAMHERD_ASSERT_OK(expr) \
-  ASSERT_THAT((expr), ::camherd::testing::IsOk())
-#define CAMHERD_EXPECT_OK(expr) \
-  EXPECT_THAT((expr), ::camherd::testing::IsOk())
+#define CAMHERD_ASSERT_OK(expr) ASSERT_THAT((expr), ::camherd::testing::IsOk())
+#define CAMHERD_EXPECT_OK(expr) EXPECT_THAT((expr), ::camherd::testing::IsOk())

@@ -1,0 +1,174 @@
+#include "services/common/service_main.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/log.h"
+
+namespace camherd {
+namespace {
+
+constexpr int kUsageError = 2;
+
+ServiceArgs Done(int exit_code) {
+  ServiceArgs args;
+  args.done = true;
+  args.exit_code = exit_code;
+  return args;
+}
+
+ServiceArgs Wrong(const std::string& program, absl::string_view message) {
+  std::fprintf(stderr, "%s: %s\n", program.c_str(),
+               std::string(message).c_str());
+  return Done(kUsageError);
+}
+
+void PrintHelp(const std::string& program, absl::string_view description) {
+  std::printf(
+      "Usage: %s [options]\n"
+      "%s\n\n"
+      "  --config FILE    configuration, see deploy/config/camherd.yaml; left\n"
+      "                   out: defaults and the environment only\n"
+      "  --data-dir DIR   folder for everything that is written; left out:\n"
+      "                   $CAMHERD_DATA_DIR, else common.data_dir, else ./var\n"
+      "  --check-config   check the configuration and exit: 0 good, 2 bad\n"
+      "  --help           print this and exit\n"
+      "  --version        print the version and exit\n\n"
+      "CAMHERD_<SECTION>_<KEY> in the environment overrides <section>.<key>\n"
+      "of the configuration. SIGTERM and SIGINT stop the service.\n",
+      program.c_str(), std::string(description).c_str());
+}
+
+std::string Absolute(const std::string& path) {
+  if (!path.empty() && path.front() == '/') return path;
+  char* cwd = getcwd(nullptr, 0);
+  const std::string base = cwd == nullptr ? "" : cwd;
+  std::free(cwd);
+  absl::string_view rest = path;
+  while (rest.substr(0, 2) == "./") rest.remove_prefix(2);
+  if (rest.empty() || rest == ".") return base;
+  return absl::StrCat(base == "/" ? "" : base, "/", rest);
+}
+
+// Blocked in every thread that starts later; ShutdownSignal takes them.
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
+}  // namespace
+
+ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
+                             absl::string_view description) {
+  const std::string program = absl::StrCat("camherd-", service);
+  enum Option { kConfig = 1000, kDataDir, kCheckConfig, kHelp, kVersion };
+  static constexpr option kOptions[] = {
+      {"config", required_argument, nullptr, kConfig},
+      {"data-dir", required_argument, nullptr, kDataDir},
+      {"check-config", no_argument, nullptr, kCheckConfig},
+      {"help", no_argument, nullptr, kHelp},
+      {"version", no_argument, nullptr, kVersion},
+      {nullptr, 0, nullptr, 0}};
+  ServiceArgs args;
+  std::string config_path;
+  optind = 0;
+  opterr = 0;
+  while (true) {
+    // The argument getopt_long looks at, for messages.
+    const int index = optind == 0 ? 1 : optind;
+    const int option = getopt_long(argc, argv, "+:", kOptions, nullptr);
+    if (option == -1) break;
+    switch (option) {
+      case kConfig:
+        config_path = optarg;
+        if (config_path.empty()) {
+          return Wrong(program, "--config must name a file, got \"\"");
+        }
+        break;
+      case kDataDir:
+        args.data_dir = optarg;
+        if (args.data_dir.empty()) {
+          return Wrong(program, "--data-dir must name a folder, got \"\"");
+        }
+        break;
+      case kCheckConfig:
+        args.check_config = true;
+        break;
+      case kHelp:
+        PrintHelp(program, description);
+        return Done(0);
+      case kVersion:
+        std::printf("%s %s\n", program.c_str(), CAMHERD_VERSION);
+        return Done(0);
+      case ':':
+        return Wrong(program,
+                     absl::StrCat(argv[index], " needs a value; see --help"));
+      default:
+        return Wrong(program, absl::StrCat("unknown option ", argv[index],
+                                           "; see --help"));
+    }
+  }
+  if (optind < argc) {
+    return Wrong(program, absl::StrCat("unexpected argument ", argv[optind],
+                                       "; see --help"));
+  }
+
+  const YamlConfig::Environment environment = YamlConfig::ProcessEnvironment();
+  absl::StatusOr<YamlConfig> config =
+      YamlConfig::Load(config_path, environment);
+  if (!config.ok()) return Wrong(program, config.status().message());
+  args.config = *std::move(config);
+
+  ConfigSection common = args.config.Section("common");
+  std::string data_dir = common.String("data_dir", "./var");
+  const std::string level =
+      common.Choice("log_level", "info", {"debug", "info", "warning", "error"});
+  const std::string format =
+      common.Choice("log_format", "text", {"text", "json"});
+  if (data_dir.empty()) common.Fail("data_dir", "must name a folder, got \"\"");
+  if (absl::Status status = common.Finish(); !status.ok()) {
+    return Wrong(program, status.message());
+  }
+  if (args.data_dir.empty()) {
+    const auto it = environment.find("CAMHERD_DATA_DIR");
+    args.data_dir =
+        it != environment.end() && !it->second.empty() ? it->second : data_dir;
+  }
+  args.data_dir = Absolute(args.data_dir);
+
+  InitLog(service, LogLevel::kInfo,
+          format == "json" ? LogFormat::kJson : LogFormat::kText);
+  if (!args.check_config) {
+    LogInfo("starting",
+            {{"version", CAMHERD_VERSION},
+             {"config", config_path.empty() ? "none" : Absolute(config_path)},
+             {"data_dir", args.data_dir}});
+  }
+  if (absl::Status status = SetLogLevel(level); !status.ok()) {
+    return Wrong(program, status.message());
+  }
+
+  const sigset_t stop = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return args;
+}
+
+void ShutdownSignal::Wait() {
+  const sigset_t stop = StopSignals();
+  int number = 0;
+  while (sigwait(&stop, &number) != 0) {
+  }
+  LogInfo("stopping", {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
+}
+
+}  // namespace camherd
