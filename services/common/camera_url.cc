@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -14,7 +13,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "services/common/status_macros.h"
 
@@ -406,13 +404,16 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
 
 std::string CameraUrl::ProcessName() const {
   constexpr size_t kMaxName = 64;
-  const std::vector<std::string> segments = absl::StrSplit(path_, '/');
-  const std::vector<std::string> masked =
-      absl::StrSplit(MaskPathAndQuery(path_), '/');
-  if (segments.back() == masked.back() &&
-      segments.back().find('=') == std::string::npos) {
-    const std::string cut = segments.back().substr(0, kMaxName);
-    if (IsValidId(cut)) return cut;
+  // Masking neither adds nor takes a `/`, so the last segments correspond.
+  absl::string_view path = path_;
+  while (absl::ConsumeSuffix(&path, "/")) {
+  }
+  const std::string masked = MaskPathAndQuery(path);
+  const absl::string_view segment = path.substr(path.rfind('/') + 1);
+  if (absl::EndsWith(masked, absl::StrCat("/", segment)) &&
+      !absl::StrContains(segment, '=')) {
+    const absl::string_view cut = segment.substr(0, kMaxName);
+    if (IsValidId(cut)) return std::string(cut);
   }
   const std::string port = absl::StrCat("-", port_);
   std::string name;

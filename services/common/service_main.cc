@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
+#include "services/common/camera_url.h"
 #include "services/common/log.h"
 
 namespace camherd {
@@ -25,7 +26,7 @@ ServiceArgs Done(int exit_code) {
 
 ServiceArgs Wrong(const std::string& program, absl::string_view message) {
   std::fprintf(stderr, "%s: %s\n", program.c_str(),
-               std::string(message).c_str());
+               MaskSecrets(message).c_str());
   return Done(kUsageError);
 }
 

@@ -225,6 +225,7 @@ void ConfigSection::Note(absl::string_view key, absl::string_view value) {
 
 void ConfigSection::Fail(absl::string_view key, absl::string_view message) {
   if (!status_.ok()) return;
+  if (IsSecret(key)) message = message.substr(0, message.find(", got "));
   const auto it = values_.find(std::string(key));
   status_ = absl::InvalidArgumentError(absl::StrCat(
       it == values_.end() ? "" : absl::StrCat(it->second.where, ": "), name_,
