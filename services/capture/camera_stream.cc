@@ -1,1 +1,423 @@
-// SPDX-License-Identifier: Apache-2.0
+#include "services/capture/camera_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/log.h"
+
+namespace camherd::capture {
+namespace {
+
+// Pause after an error that only a change at the camera or in the settings
+// will cure.
+constexpr double kSlowJitter = 1.25;
+
+absl::string_view CodecName(Codec codec) {
+  switch (codec) {
+    case Codec::kH264:
+      return "h264";
+    case Codec::kH265:
+      return "h265";
+    case Codec::kMjpeg:
+      return "mjpeg";
+    case Codec::kMpeg4:
+      return "mpeg4";
+  }
+  return "";
+}
+
+v1::StreamState StateFor(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kUnauthenticated:
+      return v1::STREAM_STATE_AUTH_FAILED;
+    case absl::StatusCode::kNotFound:
+      return v1::STREAM_STATE_NOT_FOUND;
+    case absl::StatusCode::kFailedPrecondition:
+      return v1::STREAM_STATE_NO_VIDEO;
+    case absl::StatusCode::kUnimplemented:
+      return v1::STREAM_STATE_UNSUPPORTED_CODEC;
+    case absl::StatusCode::kResourceExhausted:
+      return v1::STREAM_STATE_REFUSED;
+    default:
+      return v1::STREAM_STATE_RECONNECTING;
+  }
+}
+
+bool IsSlow(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kUnimplemented:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kInvalidArgument:
+      return true;
+    default:
+      return false;
+  }
+}
+
+FramePicker::Options PickerOptions(const v1::AssignStream& assignment,
+                                   const StreamWorker::Options& options) {
+  FramePicker::Options picker;
+  picker.schedule.interval = absl::Seconds(assignment.interval_seconds());
+  picker.schedule.phase = absl::Seconds(assignment.phase_seconds());
+  picker.mode = assignment.sampling_mode();
+  picker.gop_max_bytes = options.gop_max_bytes;
+  return picker;
+}
+
+}  // namespace
+
+CameraStream::CameraStream(const Context& context,
+                           const v1::AssignStream& assignment,
+                           std::shared_ptr<CameraStream> predecessor)
+    : context_(context),
+      stream_id_(assignment.stream_id()),
+      predecessor_(std::move(predecessor)),
+      strand_(context.pool.MakeStrand()),
+      writer_({.sync_frames = context.options.sync_frames,
+               .on_taken =
+                   [this](v1::SampleTaken sample) {
+                     v1::FromWorker event;
+                     *event.mutable_sample() = std::move(sample);
+                     Emit(event);
+                   },
+               .on_missed =
+                   [this](absl::string_view reason) { EmitMissed(1, reason); },
+               .on_disk = [this](const absl::Status& s) { OnDisk(s); }}),
+      backoff_({.initial = context.options.retry_initial,
+                .max = context.options.retry_max}) {
+  Assign(assignment);
+  thread_ = std::thread([this] { Run(); });
+}
+
+CameraStream::~CameraStream() {
+  Revoke();
+  Join();
+}
+
+void CameraStream::Assign(const v1::AssignStream& assignment) {
+  absl::MutexLock lock(&mu_);
+  next_assignment_ = assignment;
+  changed_ = true;
+  if (assignment.url() != source_url_ || assignment.transport() != transport_) {
+    source_url_ = assignment.url();
+    transport_ = assignment.transport();
+    reconnect_ = true;
+    if (source_ != nullptr) source_->Cancel();
+  }
+}
+
+void CameraStream::Pause(bool paused, const std::string& reason) {
+  absl::MutexLock lock(&mu_);
+  next_paused_ = paused;
+  next_pause_reason_ = reason;
+  changed_ = true;
+}
+
+void CameraStream::Revoke() {
+  absl::MutexLock lock(&mu_);
+  revoked_ = true;
+  if (source_ != nullptr) source_->Cancel();
+}
+
+void CameraStream::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+bool CameraStream::ended() const {
+  absl::MutexLock lock(&mu_);
+  return ended_;
+}
+
+bool CameraStream::Revoked() const {
+  absl::MutexLock lock(&mu_);
+  return revoked_;
+}
+
+void CameraStream::Run() {
+  if (predecessor_ != nullptr) {
+    predecessor_->Join();
+    predecessor_ = nullptr;
+  }
+  ApplyAssignment();
+  ChangeState([](v1::StateChanged& state) {
+    state.set_state(v1::STREAM_STATE_STARTING);
+    state.set_reason("connecting");
+  });
+  WaitUntil(context_.clock.SteadyNow() +
+                absl::Seconds(assignment_.connect_delay_seconds()),
+            /*or_reconnect=*/false);
+  while (!Revoked()) {
+    ApplyAssignment();
+    Connection();
+  }
+  context_.pool.Add(strand_, [this](DecodeThread&) { writer_.EndSequence(); });
+  context_.pool.Drain(strand_);
+  v1::FromWorker event;
+  event.mutable_ended();
+  Emit(event);
+  absl::MutexLock lock(&mu_);
+  ended_ = true;
+}
+
+void CameraStream::Connection() {
+  if (!url_ || !picker_) {
+    // The supervisor checks what it assigns; this is the last net.
+    Failed(absl::InvalidArgumentError("the stream's settings are invalid"),
+           /*was_running=*/false);
+    return;
+  }
+  PacketSource::Options options;
+  options.transport = assignment_.transport() == v1::TRANSPORT_UNSPECIFIED
+                          ? v1::TRANSPORT_TCP
+                          : assignment_.transport();
+  options.connect_timeout = context_.options.connect_timeout;
+  options.stall_timeout = context_.options.stall_timeout;
+  const std::unique_ptr<PacketSource> source = context_.sources(*url_, options);
+  {
+    absl::MutexLock lock(&mu_);
+    // An assignment that came in since is taken over first.
+    if (revoked_ || changed_) return;
+    reconnect_ = false;
+    source_ = source.get();
+  }
+  absl::StatusOr<VideoParameters> parameters = source->Open();
+  if (parameters.ok()) {
+    parameters_ = *std::move(parameters);
+    bytes_before_ = received_bytes_;
+    ReadUntilItEnds(*source);
+  } else {
+    Failed(parameters.status(), /*was_running=*/false);
+  }
+  absl::MutexLock lock(&mu_);
+  source_ = nullptr;
+}
+
+void CameraStream::ReadUntilItEnds(PacketSource& source) {
+  picker_->Connected(parameters_.codec);
+  const absl::Duration since = context_.clock.SteadyNow();
+  bool running = false;
+  absl::Status ended;
+  while (true) {
+    absl::StatusOr<AccessUnit> unit = source.Read();
+    if (!unit.ok()) {
+      ended = unit.status();
+      break;
+    }
+    received_bytes_ = bytes_before_ + source.received_bytes();
+    ApplyAssignment();
+    if (!running) {
+      running = true;
+      Dispatch(picker_->Away(unit->arrival));
+      ChangeState([&](v1::StateChanged& state) {
+        emit_mu_.AssertHeld();
+        state.set_state(v1::STREAM_STATE_RUNNING);
+        state.set_reason(disk_error_);
+        state.set_retry_after_seconds(0);
+        state.set_codec(std::string(CodecName(parameters_.codec)));
+        state.set_local_ip(source.local_ip());
+        state.set_connects(state.connects() + 1);
+      });
+    }
+    OnAccessUnit(*unit);
+  }
+  const absl::Duration now = context_.clock.SteadyNow();
+  Dispatch(picker_->Disconnected(now));
+  if (now - since >= context_.options.healthy_after) backoff_.Reset();
+  Failed(ended, running);
+}
+
+void CameraStream::OnAccessUnit(const AccessUnit& unit) {
+  if (writer_.delay() >= 0) picker_->set_delay(writer_.delay());
+  picker_->set_shown(writer_.shown_sequence());
+  Dispatch(picker_->OnAccessUnit(unit));
+}
+
+void CameraStream::Dispatch(FramePicker::Picked picked) {
+  for (DecodeTask& task : picked.tasks) Submit(std::move(task));
+  for (const FramePicker::Missed& missed : picked.missed) {
+    EmitMissed(missed.count, paused_ && missed.reason != kMissedNotConnected
+                                 ? absl::string_view(pause_reason_)
+                                 : missed.reason);
+  }
+  if (picked.gop_overflow && !overflow_told_) {
+    overflow_told_ = true;
+    LogWarning("GOP too large to wait undecoded; decoding as it is received",
+               {{"stream", stream_id_},
+                {"gop_max_bytes", context_.options.gop_max_bytes}});
+  }
+  if (picked.end_sequence) {
+    context_.pool.Add(strand_,
+                      [this](DecodeThread&) { writer_.EndSequence(); });
+  }
+}
+
+void CameraStream::Submit(DecodeTask task) {
+  const bool sample = task.sample;
+  if (sample && paused_) {
+    EmitMissed(1, pause_reason_);
+    picker_->TakeBack(std::move(task));
+    return;
+  }
+  SampleWriter::Stream stream;
+  stream.parameters = parameters_;
+  stream.spool_dir = assignment_.spool_dir();
+  stream.effective_mode = picker_->effective_mode();
+  stream.gop = picker_->gop();
+  stream.received_bytes = received_bytes_;
+  // shared_ptr: the pool's tasks are copyable functions.
+  auto shared = std::make_shared<DecodeTask>(std::move(task));
+  const bool added = context_.pool.TryAdd(
+      strand_, [this, shared, stream](DecodeThread& thread) {
+        writer_.Run(*shared, stream, thread);
+      });
+  if (added) return;
+  if (sample) EmitMissed(1, kMissedOverload);
+  picker_->TakeBack(std::move(*shared));
+}
+
+void CameraStream::Failed(const absl::Status& status, bool was_running) {
+  bool by_us = false;
+  {
+    absl::MutexLock lock(&mu_);
+    source_ = nullptr;
+    if (revoked_) return;
+    by_us = reconnect_;
+  }
+  absl::Duration pause;
+  if (by_us) {
+    backoff_.Reset();
+  } else if (IsSlow(status.code())) {
+    pause =
+        context_.options.retry_slow * absl::Uniform(random_, 1.0, kSlowJitter);
+  } else {
+    pause = backoff_.Next();
+  }
+  ChangeState([&](v1::StateChanged& state) {
+    state.set_state(by_us ? v1::STREAM_STATE_RECONNECTING
+                          : StateFor(status.code()));
+    state.set_reason(by_us ? "the source was changed"
+                           : std::string(status.message()));
+    state.set_retry_after_seconds(absl::ToDoubleSeconds(pause));
+    if (was_running) state.set_disconnects(state.disconnects() + 1);
+  });
+  WaitUntil(context_.clock.SteadyNow() + pause, /*or_reconnect=*/true);
+}
+
+void CameraStream::WaitUntil(absl::Duration until, bool or_reconnect) {
+  while (true) {
+    ApplyAssignment();
+    const absl::Duration now = context_.clock.SteadyNow();
+    absl::Duration wake = until;
+    if (picker_) {
+      Dispatch(picker_->Away(now));
+      // When the oldest open due time is given up.
+      wake = std::min(wake, picker_->schedule().next_due() +
+                                picker_->schedule().options().interval);
+    }
+    absl::MutexLock lock(&mu_);
+    if (revoked_ || now >= until) return;
+    if (or_reconnect && reconnect_) return;
+    const auto noticed = [this] {
+      mu_.AssertReaderHeld();
+      return revoked_ || changed_;
+    };
+    mu_.AwaitWithTimeout(absl::Condition(&noticed),
+                         std::max(wake - now, absl::Milliseconds(1)));
+  }
+}
+
+void CameraStream::ApplyAssignment() {
+  std::optional<v1::AssignStream> next;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!changed_) return;
+    changed_ = false;
+    next = std::exchange(next_assignment_, std::nullopt);
+    paused_ = next_paused_;
+    pause_reason_ = next_pause_reason_;
+  }
+  if (!next) return;
+  const FramePicker::Options options = PickerOptions(*next, context_.options);
+  if (!picker_) {
+    absl::StatusOr<FramePicker> picker = FramePicker::Create(options);
+    if (picker.ok()) {
+      picker_.emplace(*std::move(picker));
+      picker_->Away(context_.clock.SteadyNow());
+    } else {
+      LogError("stream assigned with bad settings",
+               {{"stream", stream_id_}, {"error", picker.status()}});
+    }
+  } else {
+    const v1::SamplingMode before = picker_->effective_mode();
+    const absl::Status updated = picker_->Update(options);
+    if (!updated.ok()) {
+      LogError("stream assigned with bad settings",
+               {{"stream", stream_id_}, {"error", updated}});
+    } else if (picker_->effective_mode() != before) {
+      context_.pool.Add(strand_,
+                        [this](DecodeThread&) { writer_.EndSequence(); });
+    }
+  }
+  if (absl::StatusOr<CameraUrl> url = CameraUrl::Parse(next->url()); url.ok()) {
+    url_ = *std::move(url);
+  } else {
+    url_.reset();
+    LogError("stream assigned with a bad URL",
+             {{"stream", stream_id_}, {"error", url.status()}});
+  }
+  const bool anew = next->session_id() != assignment_.session_id();
+  const int64_t next_frame_seq = std::max<int64_t>(next->next_frame_seq(), 1);
+  context_.pool.Add(strand_, [this, next_frame_seq, anew](DecodeThread&) {
+    writer_.SetNextFrameSeq(next_frame_seq, anew);
+  });
+  assignment_ = *std::move(next);
+}
+
+void CameraStream::OnDisk(const absl::Status& status) {
+  if (!status.ok()) {
+    LogError("pictures cannot be written",
+             {{"stream", stream_id_}, {"error", status}});
+  }
+  ChangeState([&](v1::StateChanged& state) {
+    emit_mu_.AssertHeld();
+    disk_error_ = status.ok() ? ""
+                              : absl::StrCat("pictures cannot be written: ",
+                                             status.message());
+    if (state.state() == v1::STREAM_STATE_RUNNING) {
+      state.set_reason(disk_error_);
+    }
+  });
+}
+
+void CameraStream::ChangeState(
+    absl::FunctionRef<void(v1::StateChanged&)> change) {
+  v1::FromWorker event;
+  absl::MutexLock lock(&emit_mu_);
+  change(state_);
+  *event.mutable_state() = state_;
+  EmitLocked(event);
+}
+
+void CameraStream::EmitMissed(int64_t count, absl::string_view reason) {
+  if (count == 0) return;
+  v1::FromWorker event;
+  event.mutable_missed()->set_count(count);
+  event.mutable_missed()->set_reason(std::string(reason));
+  Emit(event);
+}
+
+void CameraStream::Emit(v1::FromWorker& event) {
+  absl::MutexLock lock(&emit_mu_);
+  EmitLocked(event);
+}
+
+void CameraStream::EmitLocked(v1::FromWorker& event) {
+  event.set_stream_id(stream_id_);
+  context_.on_event(std::move(event));
+}
+
+}  // namespace camherd::capture

@@ -1,1 +1,534 @@
-// SPDX-License-Identifier: Apache-2.0
+#include "services/capture/libav_packet_source.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "services/common/log.h"
+#include "services/common/status_macros.h"
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/dict.h>
+#include <libavutil/log.h>
+#include <libavutil/mathematics.h>
+}
+
+namespace camherd::capture {
+namespace {
+
+constexpr int kMaxRedirects = 5;
+// How long closing may take to send TEARDOWN.
+constexpr absl::Duration kCloseTimeout = absl::Milliseconds(500);
+// The socket's own time limit is the second net below ours.
+constexpr absl::Duration kSocketSlack = absl::Seconds(1);
+
+// What the library says only in its log.
+struct Overheard {
+  std::string sdp;
+  int rtsp_status = 0;
+};
+thread_local Overheard* overheard = nullptr;
+
+void OnLibraryLog(void*, int level, const char* format, va_list arguments) {
+  constexpr size_t kMaxText = 4096;
+  const bool is_sdp = overheard != nullptr && absl::StartsWith(format, "SDP:");
+  if (level > AV_LOG_WARNING && !is_sdp) return;
+  char text[kMaxText];
+  std::vsnprintf(text, sizeof(text), format, arguments);
+  if (is_sdp) {
+    overheard->sdp = text;
+    return;
+  }
+  if (overheard != nullptr && absl::StartsWith(format, "method %s failed")) {
+    const std::pair<absl::string_view, absl::string_view> parts =
+        absl::StrSplit(text, absl::MaxSplits("failed: ", 1));
+    int status = 0;
+    if (absl::SimpleAtoi(parts.second.substr(0, 3), &status)) {
+      overheard->rtsp_status = status;
+    }
+  }
+  const absl::string_view line = absl::StripAsciiWhitespace(text);
+  if (!line.empty()) {
+    LogDebug("media library", {{"text", MaskSecrets(line)}});
+  }
+}
+
+void InstallLibraryLog() {
+  static std::once_flag once;
+  std::call_once(once, [] { av_log_set_callback(OnLibraryLog); });
+}
+
+std::string AvError(int code) {
+  char text[AV_ERROR_MAX_STRING_SIZE] = {0};
+  av_strerror(code, text, sizeof(text));
+  return text;
+}
+
+// The URL with its host replaced by an address.
+std::string WithAddress(const CameraUrl& url, const IpAddress& address) {
+  const absl::string_view full = url.Full();
+  const size_t authority = full.find("://") + 3;
+  const size_t end =
+      std::min(full.find_first_of("/?#", authority), full.size());
+  const absl::string_view before = full.substr(authority, end - authority);
+  const size_t at = before.rfind('@');
+  const absl::string_view user =
+      at == absl::string_view::npos ? "" : before.substr(0, at + 1);
+  const std::string ip = address.is_v4()
+                             ? address.ToString()
+                             : absl::StrCat("[", address.ToString(), "]");
+  return absl::StrCat(full.substr(0, authority), user, ip, ":", url.port(),
+                      full.substr(end));
+}
+
+// The local address a connection to `address` would have.
+std::string LocalAddressTowards(const IpAddress& address, uint16_t port) {
+  sockaddr_storage peer = {};
+  socklen_t size = 0;
+  if (address.is_v4()) {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&peer);
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    std::memcpy(&v4->sin_addr, address.bytes().data(), 4);
+    size = sizeof(*v4);
+  } else {
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&peer);
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    std::memcpy(&v6->sin6_addr, address.bytes().data(), 16);
+    size = sizeof(*v6);
+  }
+  // Connecting a datagram socket sends nothing; it only picks the route.
+  const int fd = socket(peer.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return "";
+  std::string local;
+  sockaddr_storage name = {};
+  socklen_t name_size = sizeof(name);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&peer), size) == 0 &&
+      getsockname(fd, reinterpret_cast<sockaddr*>(&name), &name_size) == 0) {
+    local = IpAddress::FromSockaddr(reinterpret_cast<const sockaddr*>(&name))
+                .ToString();
+  }
+  close(fd);
+  return local;
+}
+
+std::optional<Codec> SupportedCodec(AVCodecID id) {
+  switch (id) {
+    case AV_CODEC_ID_H264:
+      return Codec::kH264;
+    case AV_CODEC_ID_HEVC:
+      return Codec::kH265;
+    case AV_CODEC_ID_MJPEG:
+      return Codec::kMjpeg;
+    case AV_CODEC_ID_MPEG4:
+      return Codec::kMpeg4;
+    default:
+      return std::nullopt;
+  }
+}
+
+// `a=rtpmap:96 AV1/90000` of the SDP's video section (RFC 8866 §6.6) -> AV1.
+std::string EncodingNameOf(absl::string_view sdp) {
+  bool video = false;
+  for (absl::string_view line : absl::StrSplit(sdp, '\n')) {
+    if (absl::StartsWith(line, "m=")) video = absl::StartsWith(line, "m=video");
+    if (!video || !absl::StartsWith(line, "a=rtpmap:")) continue;
+    const size_t space = line.find(' ');
+    if (space == absl::string_view::npos) continue;
+    std::string name;
+    for (const char c : line.substr(space + 1)) {
+      if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '-' &&
+          c != '.') {
+        break;
+      }
+      name += c;
+      if (name.size() == 32) break;
+    }
+    if (!name.empty()) return name;
+  }
+  return "unknown";
+}
+
+struct DictionaryDeleter {
+  void operator()(AVDictionary* d) const { av_dict_free(&d); }
+};
+
+}  // namespace
+
+class LibavPacketSource::Impl {
+ public:
+  Impl(const CameraUrl& url, const Options& options,
+       const AddressPolicy& policy, Clock& clock)
+      : url_(url), options_(options), policy_(policy), clock_(clock) {
+    InstallLibraryLog();
+  }
+
+  ~Impl() {
+    closing_ = true;
+    deadline_ = clock_.SteadyNow() + kCloseTimeout;
+    if (context_ != nullptr) avformat_close_input(&context_);
+    av_packet_free(&packet_);
+  }
+
+  absl::StatusOr<VideoParameters> Open() {
+    started_ = clock_.SteadyNow();
+    Arm(options_.connect_timeout);
+    CAMHERD_ASSIGN_OR_RETURN(
+        const IpAddress address,
+        ResolveHost(url_.host(), policy_, deadline_, clock_,
+                    [this] { return cancelled_.load(); }));
+    local_ip_ = LocalAddressTowards(address, url_.port());
+    connect_url_ = WithAddress(url_, address);
+    Overheard heard;
+    overheard = &heard;
+    absl::StatusOr<VideoParameters> parameters = Connect(heard);
+    overheard = nullptr;
+    return parameters;
+  }
+
+  absl::StatusOr<AccessUnit> Read() {
+    if (cancelled_) return absl::CancelledError("cancelled");
+    if (context_ == nullptr) return absl::UnavailableError("not connected");
+    if (first_read_) {
+      // The camera has until the connect deadline to send its first picture.
+      expired_ = false;
+      deadline_ = std::max(started_ + options_.connect_timeout,
+                           clock_.SteadyNow() + absl::Seconds(1));
+    } else {
+      Arm(options_.stall_timeout);
+    }
+    while (true) {
+      const int error = av_read_frame(context_, packet_);
+      if (cancelled_) return absl::CancelledError("cancelled");
+      const absl::Duration now = clock_.SteadyNow();
+      // Whatever the call answered: see FFmpeg's hidden first expiry, where a
+      // timed out read gives the parser's last packet.
+      if (expired_ || now >= deadline_) {
+        if (error >= 0) av_packet_unref(packet_);
+        return absl::DeadlineExceededError(absl::StrCat(
+            "the camera sent no picture for ",
+            absl::FormatDuration(first_read_ ? options_.connect_timeout
+                                             : options_.stall_timeout)));
+      }
+      if (error == AVERROR_EOF) {
+        return absl::UnavailableError("the camera ended the stream");
+      }
+      if (error < 0) {
+        return absl::UnavailableError(
+            absl::StrCat("the connection was lost: ", AvError(error)));
+      }
+      received_bytes_ += packet_->size;
+      if (packet_->stream_index != video_index_ || packet_->size == 0) {
+        av_packet_unref(packet_);
+        continue;
+      }
+      AccessUnit unit;
+      unit.data = std::make_shared<const std::string>(
+          reinterpret_cast<const char*>(packet_->data),
+          static_cast<size_t>(packet_->size));
+      unit.keyframe = (packet_->flags & AV_PKT_FLAG_KEY) != 0;
+      if (packet_->pts != AV_NOPTS_VALUE) {
+        unit.pts = av_rescale_q(packet_->pts,
+                                context_->streams[video_index_]->time_base,
+                                AVRational{1, 90000});
+      }
+      unit.arrival = now;
+      unit.wall = clock_.Now();
+      av_packet_unref(packet_);
+      first_read_ = false;
+      return unit;
+    }
+  }
+
+  void Cancel() { cancelled_ = true; }
+  const std::string& local_ip() const { return local_ip_; }
+  int64_t received_bytes() const { return received_bytes_; }
+
+ private:
+  // Every call into the library ends `timeout` from now.
+  void Arm(absl::Duration timeout) {
+    expired_ = false;
+    deadline_ = clock_.SteadyNow() + timeout;
+  }
+
+  static int OnInterrupt(void* self) {
+    return static_cast<Impl*>(self)->Interrupted() ? 1 : 0;
+  }
+
+  // Asked by the library wherever it waits, at least every 0.1 s.
+  bool Interrupted() {
+    if (!closing_ && cancelled_) return true;
+    if (clock_.SteadyNow() >= deadline_) {
+      expired_ = true;
+      return true;
+    }
+    return !redirect_error_.ok() || !RedirectAllowed();
+  }
+
+  // A redirect shows as a changed URL in the context.
+  bool RedirectAllowed() {
+    if (context_ == nullptr || context_->url == nullptr ||
+        current_url_ == context_->url) {
+      return true;
+    }
+    current_url_ = context_->url;
+    if (++redirects_ > kMaxRedirects) {
+      redirect_error_ = absl::UnavailableError(absl::StrCat(
+          "the camera redirected more than ", kMaxRedirects, " times"));
+      return false;
+    }
+    const absl::StatusOr<CameraUrl> target = CameraUrl::Parse(current_url_);
+    if (!target.ok()) {
+      redirect_error_ = absl::UnavailableError(
+          "the camera redirected to something that is no RTSP address");
+      return false;
+    }
+    // The library looks names up itself, so a name could lead elsewhere by
+    // then; connecting there still needs its answer to be RTSP.
+    redirect_error_ =
+        ResolveHost(target->host(), policy_, deadline_, clock_, [this] {
+          return cancelled_.load();
+        }).status();
+    return redirect_error_.ok();
+  }
+
+  absl::StatusOr<VideoParameters> Connect(Overheard& heard) {
+    int error = OpenInput(/*video_only=*/true);
+    if (error == 0 && !leftover_.empty()) {
+      return absl::InternalError(absl::StrCat(
+          "the media library does not know the option ", leftover_));
+    }
+    if (error < 0) {
+      CAMHERD_RETURN_IF_ERROR(OwnReason(error));
+      CAMHERD_RETURN_IF_ERROR(CameraReason(error, heard));
+      // What is left may be a camera without video: the library fails in
+      // several ways on it.
+      if (heard.sdp.empty()) {
+        error = OpenInput(/*video_only=*/false);
+        if (error < 0) {
+          CAMHERD_RETURN_IF_ERROR(OwnReason(error));
+          CAMHERD_RETURN_IF_ERROR(CameraReason(error, heard));
+          return Unclear(error);
+        }
+      } else if (absl::StrContains(heard.sdp, "m=video")) {
+        return Unclear(error);
+      }
+    }
+    return ChooseVideo(heard);
+  }
+
+  absl::StatusOr<VideoParameters> ChooseVideo(const Overheard& heard) {
+    std::string other;
+    for (unsigned i = 0; context_ != nullptr && i < context_->nb_streams; ++i) {
+      AVStream* stream = context_->streams[i];
+      const AVCodecParameters& codec = *stream->codecpar;
+      const std::optional<Codec> supported = SupportedCodec(codec.codec_id);
+      if (codec.codec_type == AVMEDIA_TYPE_VIDEO && supported &&
+          video_index_ < 0) {
+        video_index_ = static_cast<int>(i);
+        parameters_.codec = *supported;
+        parameters_.extradata.assign(
+            reinterpret_cast<const char*>(codec.extradata),
+            static_cast<size_t>(std::max(codec.extradata_size, 0)));
+        continue;
+      }
+      stream->discard = AVDISCARD_ALL;
+      if (codec.codec_type == AVMEDIA_TYPE_VIDEO && other.empty()) {
+        other = codec.codec_id == AV_CODEC_ID_NONE
+                    ? EncodingNameOf(heard.sdp)
+                    : avcodec_get_name(codec.codec_id);
+      }
+    }
+    if (video_index_ >= 0) {
+      packet_ = av_packet_alloc();
+      if (packet_ == nullptr) {
+        return absl::ResourceExhaustedError("no memory for a packet");
+      }
+      return parameters_;
+    }
+    if (!other.empty()) {
+      return absl::UnimplementedError(
+          absl::StrCat("the camera sends the codec ", other,
+                       ", which is not one of H.264, H.265, MJPEG and MPEG-4"));
+    }
+    return absl::FailedPreconditionError("the camera offers no video track");
+  }
+
+  // Returns the library's code, 0 for success; what it did not understand of
+  // the options is in leftover_.
+  int OpenInput(bool video_only) {
+    context_ = avformat_alloc_context();
+    if (context_ == nullptr) return AVERROR(ENOMEM);
+    context_->interrupt_callback = {OnInterrupt, this};
+    current_url_ = connect_url_;
+    AVDictionary* options = nullptr;
+    av_dict_set(&options, "rtsp_transport",
+                options_.transport == v1::TRANSPORT_UDP ? "udp" : "tcp", 0);
+    const absl::Duration socket_timeout =
+        std::max(options_.connect_timeout, options_.stall_timeout) +
+        kSocketSlack;
+    av_dict_set_int(&options, "timeout",
+                    absl::ToInt64Microseconds(socket_timeout), 0);
+    av_dict_set(&options, "protocol_whitelist", "tcp,udp,rtp,tls", 0);
+    av_dict_set(&options, "format_whitelist", "rtsp", 0);
+    av_dict_set(&options, "codec_whitelist", "h264,hevc,mjpeg,mpeg4", 0);
+    av_dict_set(&options, "user_agent", "Camherd", 0);
+    if (video_only) av_dict_set(&options, "allowed_media_types", "video", 0);
+    // The streams' parameters are those of the SDP: looking at the video for
+    // them (avformat_find_stream_info) would take seconds.
+    const int error =
+        avformat_open_input(&context_, connect_url_.c_str(),
+                            av_find_input_format("rtsp"), &options);
+    const std::unique_ptr<AVDictionary, DictionaryDeleter> rest(options);
+    leftover_.clear();
+    if (error < 0) {
+      context_ = nullptr;
+      return error;
+    }
+    if (const AVDictionaryEntry* entry =
+            av_dict_get(options, "", nullptr, AV_DICT_IGNORE_SUFFIX)) {
+      leftover_ = entry->key;
+    }
+    return 0;
+  }
+
+  // What we ended ourselves, whatever the library calls it.
+  absl::Status OwnReason(int error) const {
+    if (cancelled_) return absl::CancelledError("cancelled");
+    CAMHERD_RETURN_IF_ERROR(redirect_error_);
+    if (expired_ || clock_.SteadyNow() >= deadline_ ||
+        error == AVERROR(ETIMEDOUT)) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("the camera did not answer within ",
+                       absl::FormatDuration(options_.connect_timeout)));
+    }
+    return absl::OkStatus();
+  }
+
+  // What the camera or the network said plainly.
+  absl::Status CameraReason(int error, const Overheard& heard) const {
+    switch (error) {
+      case AVERROR_HTTP_UNAUTHORIZED:
+        return absl::UnauthenticatedError(
+            url_.has_credentials()
+                ? "the camera refused the user name or password (401)"
+                : "the camera wants a user name and password (401)");
+      case AVERROR_HTTP_FORBIDDEN:
+        return absl::UnauthenticatedError(
+            "the camera forbids access to this stream (403)");
+      case AVERROR_HTTP_NOT_FOUND:
+        return absl::NotFoundError("the camera does not know this path (404)");
+      case AVERROR_HTTP_OTHER_4XX:
+      case AVERROR_HTTP_SERVER_ERROR:
+      case AVERROR_HTTP_BAD_REQUEST:
+        break;
+      case AVERROR(ECONNREFUSED):
+        return absl::UnavailableError(
+            absl::StrCat("the connection was refused: nothing listens on port ",
+                         url_.port(), " of the camera"));
+      case AVERROR(ENETUNREACH):
+      case AVERROR(EHOSTUNREACH):
+        return absl::UnavailableError("the camera's network is unreachable");
+      case AVERROR_EOF:
+      case AVERROR(ECONNRESET):
+      case AVERROR(EPIPE):
+        return absl::UnavailableError("the camera closed the connection");
+      default:
+        return absl::OkStatus();
+    }
+    switch (heard.rtsp_status) {
+      case 453:
+      case 455:
+      case 503:
+        return absl::ResourceExhaustedError(absl::StrCat(
+            "the camera refuses another session (", heard.rtsp_status, ")"));
+      case 454:
+        // Also the answer where nothing was set up: audio only.
+        return absl::OkStatus();
+      case 0:
+        return absl::UnavailableError("the camera refused the request");
+      default:
+        return absl::UnavailableError(absl::StrCat(
+            "the camera refused the request (", heard.rtsp_status, ")"));
+    }
+  }
+
+  absl::Status Unclear(int error) const {
+    if (error == AVERROR_INVALIDDATA) {
+      return absl::UnavailableError("the answer is not RTSP that can be used");
+    }
+    return absl::UnavailableError(
+        absl::StrCat("cannot connect: ", AvError(error)));
+  }
+
+  const CameraUrl url_;
+  const Options options_;
+  const AddressPolicy policy_;
+  Clock& clock_;
+  std::atomic<bool> cancelled_ = false;
+
+  // The rest is owned by the thread that uses the source.
+  std::string connect_url_;
+  std::string current_url_;
+  std::string leftover_;
+  int redirects_ = 0;
+  absl::Status redirect_error_;
+  absl::Duration started_;
+  absl::Duration deadline_ = absl::InfiniteDuration();
+  // A deadline has passed during the call.
+  bool expired_ = false;
+  bool closing_ = false;
+  bool first_read_ = true;
+  AVFormatContext* context_ = nullptr;
+  AVPacket* packet_ = nullptr;
+  int video_index_ = -1;
+  VideoParameters parameters_;
+  std::string local_ip_;
+  int64_t received_bytes_ = 0;
+};
+
+LibavPacketSource::LibavPacketSource(const CameraUrl& url,
+                                     const Options& options,
+                                     const AddressPolicy& policy, Clock& clock)
+    : impl_(std::make_unique<Impl>(url, options, policy, clock)) {}
+LibavPacketSource::~LibavPacketSource() = default;
+
+absl::StatusOr<VideoParameters> LibavPacketSource::Open() {
+  return impl_->Open();
+}
+absl::StatusOr<AccessUnit> LibavPacketSource::Read() { return impl_->Read(); }
+void LibavPacketSource::Cancel() { impl_->Cancel(); }
+std::string LibavPacketSource::local_ip() const { return impl_->local_ip(); }
+int64_t LibavPacketSource::received_bytes() const {
+  return impl_->received_bytes();
+}
+
+PacketSourceFactory MakeLibavPacketSources(const AddressPolicy& policy,
+                                           Clock& clock) {
+  return [policy, &clock](const CameraUrl& url,
+                          const PacketSource::Options& options)
+             -> std::unique_ptr<PacketSource> {
+    return std::make_unique<LibavPacketSource>(url, options, policy, clock);
+  };
+}
+
+}  // namespace camherd::capture

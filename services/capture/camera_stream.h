@@ -1,0 +1,134 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/random/random.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "camherd/v1/worker.pb.h"
+#include "services/capture/decode_pool.h"
+#include "services/capture/frame_picker.h"
+#include "services/capture/packet_source.h"
+#include "services/capture/sample_writer.h"
+#include "services/capture/stream_worker.h"
+#include "services/common/backoff.h"
+#include "services/common/camera_url.h"
+#include "services/common/clock.h"
+
+namespace camherd::capture {
+
+// One stream of a StreamWorker: connects to its camera, again and again until
+// it is revoked, and hands what the picker picks to the decode pool.
+//
+// States: STARTING until access units arrive, then RUNNING; after a failure
+// the state that names it (RECONNECTING, AUTH_FAILED, NOT_FOUND, NO_VIDEO,
+// UNSUPPORTED_CODEC, REFUSED) with a sentence why and the time to the next
+// try, until access units arrive again.
+//
+// Events come in order, one at a time; the last is StreamEnded. Lifecycle:
+// construct (the thread starts), Assign, Pause, Revoke, Join. The methods are
+// thread-safe and return at once, except Join.
+class CameraStream {
+ public:
+  struct Context {
+    const StreamWorker::Options& options;
+    const PacketSourceFactory& sources;
+    const StreamWorker::EventSink& on_event;
+    Clock& clock;
+    DecodePool& pool;
+  };
+
+  // What `context` refers to must outlive the stream. `predecessor`, which may
+  // be null, has the same id and ends before this one begins.
+  CameraStream(const Context& context, const v1::AssignStream& assignment,
+               std::shared_ptr<CameraStream> predecessor);
+  ~CameraStream();
+
+  CameraStream(const CameraStream&) = delete;
+  CameraStream& operator=(const CameraStream&) = delete;
+
+  // New settings. The connection is kept unless URL or transport changed.
+  void Assign(const v1::AssignStream& assignment);
+  void Pause(bool paused, const std::string& reason);
+  void Revoke();
+  // Waits for the end. REQUIRES: revoked.
+  void Join();
+  const std::string& stream_id() const { return stream_id_; }
+  // StreamEnded has been told.
+  bool ended() const;
+
+ private:
+  void Run();
+  void Connection();
+  void ReadUntilItEnds(PacketSource& source);
+  void OnAccessUnit(const AccessUnit& unit);
+  void Dispatch(FramePicker::Picked picked);
+  void Submit(DecodeTask task);
+  void Failed(const absl::Status& status, bool was_running);
+  // Sleeps, counting what falls due, until `until`, a revocation or, where
+  // asked, another source.
+  void WaitUntil(absl::Duration until, bool or_reconnect);
+  // Takes over what Assign and Pause left.
+  void ApplyAssignment();
+  bool Revoked() const;
+
+  // Changes the state and tells it, as one step.
+  void ChangeState(absl::FunctionRef<void(v1::StateChanged&)> change);
+  void EmitMissed(int64_t count, absl::string_view reason);
+  void Emit(v1::FromWorker& event);
+  void EmitLocked(v1::FromWorker& event)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(emit_mu_);
+  void OnDisk(const absl::Status& status);
+
+  const Context context_;
+  const std::string stream_id_;
+  // shared_ptr: the worker holds it as well until it has ended.
+  std::shared_ptr<CameraStream> predecessor_;
+  const std::shared_ptr<DecodePool::Strand> strand_;
+  SampleWriter writer_;
+
+  // Owned by the stream's thread.
+  v1::AssignStream assignment_;
+  std::optional<CameraUrl> url_;
+  std::optional<FramePicker> picker_;
+  Backoff backoff_;
+  absl::BitGen random_;
+  VideoParameters parameters_;
+  int64_t received_bytes_ = 0;
+  int64_t bytes_before_ = 0;
+  std::string pause_reason_;
+  bool paused_ = false;
+  bool overflow_told_ = false;
+
+  mutable absl::Mutex mu_;
+  std::optional<v1::AssignStream> next_assignment_ ABSL_GUARDED_BY(mu_);
+  bool next_paused_ ABSL_GUARDED_BY(mu_) = false;
+  std::string next_pause_reason_ ABSL_GUARDED_BY(mu_);
+  bool changed_ ABSL_GUARDED_BY(mu_) = false;
+  bool reconnect_ ABSL_GUARDED_BY(mu_) = false;
+  bool revoked_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  std::string source_url_ ABSL_GUARDED_BY(mu_);
+  v1::Transport transport_ ABSL_GUARDED_BY(mu_) = v1::TRANSPORT_UNSPECIFIED;
+  // The connection in use, for Cancel.
+  PacketSource* source_ ABSL_GUARDED_BY(mu_) = nullptr;
+
+  // Held while an event is told, so that events are never out of order.
+  absl::Mutex emit_mu_ ABSL_ACQUIRED_AFTER(mu_);
+  v1::StateChanged state_ ABSL_GUARDED_BY(emit_mu_);
+  std::string disk_error_ ABSL_GUARDED_BY(emit_mu_);
+
+  // Last, since it uses all of the above.
+  std::thread thread_;
+};
+
+}  // namespace camherd::capture

@@ -1,0 +1,107 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "camherd/v1/worker.pb.h"
+#include "services/capture/decode_pool.h"
+#include "services/capture/decoder.h"
+#include "services/capture/frame_picker.h"
+
+namespace camherd::capture {
+
+// The decoding half of one stream: turns the picker's tasks into pictures in
+// the spool folder. Every task with a sample ends in exactly one call of
+// `on_taken` or `on_missed`.
+//
+// A picture that is damaged, or refers to a damaged one, is never stored:
+// after damage in a sequence all is missed (corrupt) until a sound keyframe.
+//
+// Not thread-safe: its calls are tasks of one strand, except the atomics.
+class SampleWriter {
+ public:
+  struct Options {
+    bool sync_frames = false;
+    // What is left to fill in is seconds of decoding and encoding and the
+    // frame itself.
+    std::function<void(v1::SampleTaken)> on_taken;
+    std::function<void(absl::string_view reason)> on_missed;
+    // The outcome of a write, when it differs from the last one.
+    std::function<void(const absl::Status&)> on_disk;
+  };
+  // What a task needs to know besides its units.
+  struct Stream {
+    VideoParameters parameters;
+    std::string spool_dir;
+    v1::SamplingMode effective_mode = v1::SAMPLING_MODE_UNSPECIFIED;
+    absl::Duration gop;
+    int64_t received_bytes = 0;
+  };
+
+  explicit SampleWriter(Options options) : options_(std::move(options)) {}
+
+  // Numbers frames from `seq` on, or goes on where that would reuse a number.
+  // With `anew` (another session) it is taken as it is.
+  void SetNextFrameSeq(int64_t seq, bool anew);
+
+  void Run(const DecodeTask& task, const Stream& stream, DecodeThread& thread);
+
+  // Frees the sequence's decoder; a sample that still waits for its first
+  // picture is missed.
+  void EndSequence();
+
+  // For the picker, from any thread: the newest sequence that has put out a
+  // picture, and pictures held back; -1: not known.
+  int64_t shown_sequence() const {
+    return shown_sequence_.load(std::memory_order_relaxed);
+  }
+  int delay() const { return delay_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Received {
+    int64_t tag = 0;
+    int64_t pts = 0;
+    absl::Duration arrival;
+    absl::Time wall;
+  };
+
+  void RunKeyframe(const DecodeTask& task, const Stream& stream,
+                   DecodeThread& thread);
+  void RunSequence(const DecodeTask& task, const Stream& stream,
+                   DecodeThread& thread);
+  absl::Status DecodeUnits(const DecodeTask& task, const Stream& stream);
+  void Remember(const DecodeTask& task);
+  // Encodes and writes the picture that fell due at `due`.
+  void Store(const Picture& picture, absl::Duration due, const Stream& stream,
+             DecodeThread& thread);
+  void Missed(absl::string_view reason) { options_.on_missed(reason); }
+
+  const Options options_;
+  int64_t next_frame_seq_ = 1;
+  double decode_seconds_ = 0;
+  bool disk_ok_ = true;
+
+  std::unique_ptr<Decoder> sequence_;
+  // The newest picture put out, until it is used.
+  std::optional<Picture> newest_;
+  // A sample waits for the first picture since this due time.
+  std::optional<absl::Duration> waiting_due_;
+  // Tag of the newest damaged picture or access unit that no sound keyframe
+  // has followed.
+  std::optional<int64_t> damaged_tag_;
+  // Access units whose pictures may still come out, oldest first.
+  std::deque<Received> received_;
+
+  std::atomic<int64_t> shown_sequence_ = -1;
+  std::atomic<int> delay_ = -1;
+};
+
+}  // namespace camherd::capture
