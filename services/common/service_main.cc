@@ -57,15 +57,6 @@ std::string Absolute(const std::string& path) {
   return absl::StrCat(base == "/" ? "" : base, "/", rest);
 }
 
-// Blocked in every thread that starts later; ShutdownSignal takes them.
-sigset_t StopSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
-  return set;
-}
-
 }  // namespace
 
 ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
@@ -158,18 +149,9 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
     return Wrong(program, status.message());
   }
 
-  const sigset_t stop = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  ShutdownSignal::Block();
   signal(SIGPIPE, SIG_IGN);
   return args;
-}
-
-void ShutdownSignal::Wait() {
-  const sigset_t stop = StopSignals();
-  int number = 0;
-  while (sigwait(&stop, &number) != 0) {
-  }
-  LogInfo("stopping", {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
 }
 
 }  // namespace camherd

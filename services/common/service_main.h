@@ -4,6 +4,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/shutdown_signal.h"
 #include "services/common/yaml_config.h"
 
 namespace camherd {
@@ -29,14 +30,5 @@ struct ServiceArgs {
 // ignores SIGPIPE.
 ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
                              absl::string_view description);
-
-// Waits for SIGTERM or SIGINT, which StartServiceMain blocked.
-//
-// Thread-safe; one per process.
-class ShutdownSignal {
- public:
-  // Blocks until a signal arrives, and logs its name.
-  void Wait();
-};
 
 }  // namespace camherd
