@@ -1,0 +1,237 @@
+#include "services/capture/stream_request.h"
+
+#include <cmath>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "services/common/status_macros.h"
+
+namespace camherd::capture {
+namespace {
+
+constexpr int kMaxModels = 16;
+constexpr int kMaxBatchSize = 64;
+constexpr size_t kMaxCredential = 256;
+
+std::string ShortName(v1::SamplingMode mode) {
+  return absl::AsciiStrToLower(absl::string_view(v1::SamplingMode_Name(mode))
+                                   .substr(sizeof("SAMPLING_MODE_") - 1));
+}
+
+absl::Status CheckCredentials(absl::string_view user,
+                              absl::string_view password) {
+  if (user.empty() && !password.empty()) {
+    return absl::InvalidArgumentError(
+        "user must not be empty where a password is given");
+  }
+  // Their values are secrets: only lengths are told.
+  if (user.size() > kMaxCredential) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("user must have at most ", kMaxCredential,
+                     " characters, got ", user.size()));
+  }
+  if (password.size() > kMaxCredential) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("password must have at most ", kMaxCredential,
+                     " characters, got ", password.size()));
+  }
+  return absl::OkStatus();
+}
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c = absl::ascii_tolower(static_cast<unsigned char>(c));
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+std::string PercentDecoded(absl::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && HexDigit(text[i + 1]) >= 0 &&
+        HexDigit(text[i + 2]) >= 0) {
+      out.push_back(static_cast<char>(HexDigit(text[i + 1]) * 16 +
+                                      HexDigit(text[i + 2])));
+      i += 2;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
+// User and password of a URL, unencoded; empty: none.
+std::pair<std::string, std::string> Credentials(const CameraUrl& url) {
+  absl::string_view rest = url.Full();
+  rest.remove_prefix(rest.find("://") + 3);
+  const absl::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
+  const size_t at = authority.rfind('@');
+  if (at == absl::string_view::npos) return {};
+  const absl::string_view info = authority.substr(0, at);
+  const size_t colon = info.find(':');
+  if (colon == absl::string_view::npos) return {PercentDecoded(info), ""};
+  return {PercentDecoded(info.substr(0, colon)),
+          PercentDecoded(info.substr(colon + 1))};
+}
+
+}  // namespace
+
+absl::Status CheckInterval(double interval_seconds) {
+  // Written so that NaN fails.
+  if (interval_seconds >= kMinIntervalSeconds &&
+      interval_seconds <= kMaxIntervalSeconds) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "interval_seconds must be in [0.1, 86400], got %g", interval_seconds));
+}
+
+absl::Status CheckModels(const std::vector<std::string>& models) {
+  if (models.size() > kMaxModels) {
+    return absl::InvalidArgumentError(absl::StrCat("models must name at most ",
+                                                   kMaxModels, " models, got ",
+                                                   models.size()));
+  }
+  std::set<std::string> seen;
+  for (const std::string& model : models) {
+    CAMHERD_RETURN_IF_ERROR(CheckId("model_name", model));
+    if (!seen.insert(model).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "models must name each model once, got \"", model, "\" twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSamplingMode(int sampling_mode) {
+  if (v1::SamplingMode_IsValid(sampling_mode)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("sampling_mode must be one of [auto, keyframe, exact, "
+                   "full], got ",
+                   sampling_mode));
+}
+
+absl::StatusOr<StreamRequest> CheckStartRequest(
+    const v1::StartStreamRequest& request, const StreamDefaults& defaults) {
+  if (request.rtsp_url().empty()) {
+    return absl::InvalidArgumentError("rtsp_url must not be empty, got \"\"");
+  }
+  CAMHERD_RETURN_IF_ERROR(CheckCredentials(request.user(), request.password()));
+  CAMHERD_ASSIGN_OR_RETURN(
+      CameraUrl url,
+      CameraUrl::Parse(request.rtsp_url(), request.user(), request.password()));
+  if (!request.camera_id().empty()) {
+    CAMHERD_RETURN_IF_ERROR(CheckId("camera_id", request.camera_id()));
+  }
+  CAMHERD_RETURN_IF_ERROR(
+      CheckModels({request.models().begin(), request.models().end()}));
+  const double interval = request.has_interval_seconds()
+                              ? request.interval_seconds()
+                              : defaults.interval_seconds;
+  CAMHERD_RETURN_IF_ERROR(CheckInterval(interval));
+  CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
+  if (!v1::Transport_IsValid(request.transport())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("transport must be one of [tcp], got ",
+                     static_cast<int>(request.transport())));
+  }
+  if (request.transport() == v1::TRANSPORT_UDP) {
+    return absl::UnimplementedError("transport udp is not built yet; use tcp");
+  }
+  const int batch_size =
+      request.has_batch_size() ? request.batch_size() : defaults.batch_size;
+  if (batch_size < 1 || batch_size > kMaxBatchSize) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "batch_size must be in [1, ", kMaxBatchSize, "], got ", batch_size));
+  }
+  if (request.ttl_seconds() != 0) {
+    return absl::UnimplementedError(absl::StrFormat(
+        "ttl_seconds is not built yet, got %g", request.ttl_seconds()));
+  }
+  if (request.max_frames() != 0) {
+    return absl::UnimplementedError(absl::StrCat(
+        "max_frames is not built yet, got ", request.max_frames()));
+  }
+
+  StreamRequest out{.url = std::move(url), .spec = {}};
+  out.has_sampling_mode =
+      request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED;
+  out.has_transport = request.transport() != v1::TRANSPORT_UNSPECIFIED;
+  out.has_batch_size = request.has_batch_size();
+  out.spec.set_camera_id(request.camera_id());
+  out.spec.set_rtsp_url(out.url.Masked());
+  out.spec.set_interval_seconds(interval);
+  *out.spec.mutable_models() = request.models();
+  out.spec.set_sampling_mode(out.has_sampling_mode ? request.sampling_mode()
+                                                   : v1::SAMPLING_MODE_AUTO);
+  out.spec.set_transport(out.has_transport ? request.transport()
+                                           : v1::TRANSPORT_TCP);
+  out.spec.set_batch_size(batch_size);
+  return out;
+}
+
+absl::StatusOr<CameraUrl> UpdatedUrl(const CameraUrl& current,
+                                     const v1::UpdateStreamRequest& request) {
+  auto [user, password] = Credentials(current);
+  if (request.has_rtsp_url()) {
+    if (request.rtsp_url().empty()) {
+      return absl::InvalidArgumentError("rtsp_url must not be empty, got \"\"");
+    }
+    CAMHERD_ASSIGN_OR_RETURN(CameraUrl url,
+                             CameraUrl::Parse(request.rtsp_url()));
+    if (url.has_credentials() || url.host() != current.host() ||
+        url.port() != current.port()) {
+      std::tie(user, password) = Credentials(url);
+    }
+  }
+  if (request.has_user()) user = request.user();
+  if (request.has_password()) password = request.password();
+  CAMHERD_RETURN_IF_ERROR(CheckCredentials(user, password));
+  return CameraUrl::Parse(
+      request.has_rtsp_url() ? request.rtsp_url() : current.Full(), user,
+      password);
+}
+
+std::string Difference(const CameraUrl& url, const v1::Stream& running,
+                       const StreamRequest& request) {
+  std::vector<std::string> differences;
+  if (!(url == request.url)) {
+    differences.push_back(url.Masked() == request.url.Masked()
+                              ? "rtsp_url has other credentials"
+                              : absl::StrCat("rtsp_url is ", url.Masked(),
+                                             ", asked for ",
+                                             request.url.Masked()));
+  }
+  const v1::Stream& asked = request.spec;
+  if (running.interval_seconds() != asked.interval_seconds()) {
+    differences.push_back(
+        absl::StrFormat("interval_seconds is %g, asked for %g",
+                        running.interval_seconds(), asked.interval_seconds()));
+  }
+  const std::set<std::string> models(running.models().begin(),
+                                     running.models().end());
+  if (models !=
+      std::set<std::string>(asked.models().begin(), asked.models().end())) {
+    differences.push_back(absl::StrCat(
+        "models is [", absl::StrJoin(running.models(), ", "), "], asked for [",
+        absl::StrJoin(asked.models(), ", "), "]"));
+  }
+  if (request.has_sampling_mode &&
+      running.sampling_mode() != asked.sampling_mode()) {
+    differences.push_back(
+        absl::StrCat("sampling_mode is ", ShortName(running.sampling_mode()),
+                     ", asked for ", ShortName(asked.sampling_mode())));
+  }
+  if (request.has_batch_size && running.batch_size() != asked.batch_size()) {
+    differences.push_back(absl::StrCat("batch_size is ", running.batch_size(),
+                                       ", asked for ", asked.batch_size()));
+  }
+  return absl::StrJoin(differences, "; ");
+}
+
+}  // namespace camherd::capture

@@ -1,0 +1,719 @@
+#include "services/capture/stream_session.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "services/capture/spool.h"
+#include "services/capture/spool_layout.h"
+#include "services/common/file.h"
+#include "services/common/log.h"
+#include "services/common/status_macros.h"
+#include "services/common/time_proto.h"
+
+namespace camherd::capture {
+namespace {
+
+constexpr size_t kMaxFrameBytes = 64 << 20;
+
+const std::set<std::string>& MissedReasons() {
+  static const auto* const reasons =
+      new std::set<std::string>{"not_connected", "late",        "decode_error",
+                                "corrupt",       "no_keyframe", "spool_full",
+                                "disk_error",    "overload",    "service_down"};
+  return *reasons;
+}
+
+// Number of a file made by FrameFile; 0: another file.
+int64_t FrameSeqOf(absl::string_view name) {
+  int64_t seq = 0;
+  if (name.size() != 14 || !absl::ConsumeSuffix(&name, ".jpg") ||
+      !absl::SimpleAtoi(name, &seq)) {
+    return 0;
+  }
+  return std::max<int64_t>(seq, 0);
+}
+
+int64_t Total(const google::protobuf::Map<std::string, int64_t>& by_reason) {
+  int64_t total = 0;
+  for (const auto& [reason, count] : by_reason) total += count;
+  return total;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StreamSession>> StreamSession::Create(
+    const Options& options, const StreamStore::StoredStream& stored,
+    StreamStore& store, BatchSender& sender, Clock& clock,
+    std::atomic<int64_t>& total_spool_bytes) {
+  CAMHERD_ASSIGN_OR_RETURN(CameraUrl url, CameraUrl::Parse(stored.url));
+  return std::unique_ptr<StreamSession>(
+      new StreamSession(options, stored, std::move(url), store, sender, clock,
+                        total_spool_bytes));
+}
+
+StreamSession::StreamSession(const Options& options,
+                             const StreamStore::StoredStream& stored,
+                             CameraUrl url, StreamStore& store,
+                             BatchSender& sender, Clock& clock,
+                             std::atomic<int64_t>& total_spool_bytes)
+    : options_(options),
+      stream_id_(stored.stream.stream_id()),
+      session_id_(stored.stream.session_id()),
+      spool_dir_(SpoolDir(options.data_dir, stored.stream.camera_id(),
+                          stored.stream.session_id())),
+      brightest_dir_(BrightestDir(options.data_dir, stored.stream.camera_id(),
+                                  stored.stream.session_id())),
+      auto_named_(stored.auto_named),
+      store_(store),
+      sender_(sender),
+      clock_(clock),
+      total_spool_bytes_(total_spool_bytes),
+      stream_(stored.stream),
+      url_(std::move(url)),
+      host_ip_(stored.host_ip),
+      frame_seq_(stored.frame_seq),
+      batch_seq_(stored.batch_seq),
+      last_activity_(stored.last_activity),
+      latest_(stored.latest),
+      acknowledged_(stored.acknowledged),
+      grid_(stored.grid),
+      connects_before_(stored.stream.connects()),
+      disconnects_before_(stored.stream.disconnects()),
+      ended_(!stored.stream.desired_running()) {
+  stream_.set_state(v1::STREAM_STATE_STARTING);
+  stream_.clear_state_reason();
+  *stream_.mutable_state_since() = ToProto(clock.Now());
+}
+
+void StreamSession::AddSpoolBytes(int64_t delta) {
+  spool_bytes_ += delta;
+  total_spool_bytes_ += delta;
+}
+
+absl::Status StreamSession::Recover(
+    const std::vector<StreamStore::BatchRow>& batches) {
+  absl::MutexLock lock(&mu_);
+  CAMHERD_RETURN_IF_ERROR(RecoverFrames(batches));
+  CAMHERD_RETURN_IF_ERROR(RecoverBrightest());
+  if (!stream_.desired_running()) {
+    CAMHERD_RETURN_IF_ERROR(SealOpen(/*also_rest=*/true));
+    RemoveFoldersIfDone();
+    return absl::OkStatus();
+  }
+  const absl::Duration interval = absl::Seconds(stream_.interval_seconds());
+  absl::Duration rest;
+  const int64_t missed =
+      absl::IDivDuration(clock_.Now() - last_activity_, interval, &rest);
+  if (missed > 0) {
+    last_activity_ += missed * interval;
+    CAMHERD_RETURN_IF_ERROR(
+        store_.AddMissed(session_id_, "service_down", missed, last_activity_));
+  }
+  return SealOpen(/*also_rest=*/false);
+}
+
+absl::Status StreamSession::RecoverFrames(
+    const std::vector<StreamStore::BatchRow>& batches) {
+  CAMHERD_ASSIGN_OR_RETURN(const auto rows, store_.ListFrames(session_id_));
+  std::set<int64_t> known;
+  std::set<int64_t> lost_batches;
+  std::vector<int64_t> lost;
+  for (const StreamStore::FrameRow& row : rows) {
+    const int64_t seq = row.info.frame_seq();
+    const auto size = FileSize(FrameFile(spool_dir_, seq));
+    const bool there = size.ok() && *size == row.info.size_bytes();
+    if (there) known.insert(seq);
+    if (row.batch_seq != 0) {
+      if (!there) lost_batches.insert(row.batch_seq);
+    } else if (there) {
+      open_.push_back(row.info);
+    } else {
+      lost.push_back(seq);
+    }
+    AddSpoolBytes(row.info.size_bytes());
+  }
+  int orphans = 0;
+  for (const std::string& name : ListFolder(spool_dir_)) {
+    if (known.count(FrameSeqOf(name)) == 0) {
+      UnlinkFile(absl::StrCat(spool_dir_, "/", name)).IgnoreError();
+      ++orphans;
+    }
+  }
+  if (!lost.empty()) {
+    for (const StreamStore::FrameRow& row : rows) {
+      if (std::count(lost.begin(), lost.end(), row.info.frame_seq()) > 0) {
+        AddSpoolBytes(-row.info.size_bytes());
+      }
+    }
+    CAMHERD_RETURN_IF_ERROR(store_.DropFrames(session_id_, lost, "file_lost"));
+  }
+  for (const StreamStore::BatchRow& batch : batches) {
+    if (lost_batches.count(batch.key.batch_seq) == 0) {
+      ++batches_pending_;
+      sender_.Add(batch.key, batch.sealed_at, batch.fate_unknown);
+      continue;
+    }
+    CAMHERD_ASSIGN_OR_RETURN(const auto rest, store_.GetBatch(batch.key));
+    CAMHERD_RETURN_IF_ERROR(store_.BatchDropped(batch.key, "file_lost"));
+    AddSpoolBytes(-batch.bytes);
+    for (const int64_t seq : rest.frame_seqs) {
+      UnlinkFile(FrameFile(spool_dir_, seq)).IgnoreError();
+    }
+  }
+  if (orphans > 0 || !lost.empty() || !lost_batches.empty()) {
+    LogWarning("spool recovered", {{"stream", stream_id_},
+                                   {"files_removed", orphans},
+                                   {"frames_lost", lost.size()},
+                                   {"batches_lost", lost_batches.size()}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamSession::RecoverBrightest() {
+  CAMHERD_ASSIGN_OR_RETURN(const auto frames,
+                           store_.ListBrightest(session_id_));
+  std::set<std::string> known;
+  for (const v1::FrameInfo& frame : frames) {
+    const std::string path = FrameFile(brightest_dir_, frame.frame_seq());
+    if (!FileSize(path).ok()) {
+      CAMHERD_RETURN_IF_ERROR(
+          store_.RemoveBrightest(session_id_, frame.frame_seq()));
+      continue;
+    }
+    ranker_.Accept(frame);
+    known.insert(path);
+  }
+  if (latest_.has_value()) {
+    known.insert(LatestFile(brightest_dir_, latest_->frame_seq()));
+  }
+  if (acknowledged_.has_value()) {
+    known.insert(AcknowledgedFile(brightest_dir_,
+                                  acknowledged_->frame().info().frame_seq()));
+  }
+  if (grid_.has_value()) known.insert(GridFile(brightest_dir_));
+  for (const std::string& name : ListFolder(brightest_dir_)) {
+    const std::string path = absl::StrCat(brightest_dir_, "/", name);
+    if (known.count(path) == 0) UnlinkFile(path).IgnoreError();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamSession::MakeFolders() {
+  CAMHERD_RETURN_IF_ERROR(MakeDirs(spool_dir_));
+  return MakeDirs(brightest_dir_);
+}
+
+void StreamSession::OnAssigned() {
+  absl::MutexLock lock(&mu_);
+  ended_ = false;
+}
+
+void StreamSession::OnSample(const v1::SampleTaken& sample) {
+  absl::MutexLock lock(&mu_);
+  if (discarded_) {
+    UnlinkFile(FrameFile(spool_dir_, sample.frame().frame_seq())).IgnoreError();
+    return;
+  }
+  if (sample.frame().frame_seq() <= frame_seq_) {
+    LogError("frame number used twice",
+             {{"stream", stream_id_}, {"frame", sample.frame().frame_seq()}});
+    return;
+  }
+  CommitSample(sample);
+  if (absl::Status status = SealOpen(/*also_rest=*/ended_); !status.ok()) {
+    // They stay open, and are sealed with the next sample.
+    LogError("batch not sealed", {{"stream", stream_id_}, {"status", status}});
+  }
+}
+
+void StreamSession::CommitSample(const v1::SampleTaken& sample) {
+  const v1::FrameInfo& info = sample.frame();
+  const int64_t seq = info.frame_seq();
+  const std::string file = FrameFile(spool_dir_, seq);
+  const std::string latest = LatestFile(brightest_dir_, seq);
+  const std::string bright = FrameFile(brightest_dir_, seq);
+  const BrightnessRanker::Decision rank = ranker_.Consider(info);
+  const bool ranked_only = stream_.models().empty();
+
+  absl::Status status = LinkFile(file, latest);
+  if (status.ok() && rank.enters) status = LinkFile(file, bright);
+  if (status.ok()) {
+    status = store_.AddFrame({.session_id = session_id_,
+                              .info = info,
+                              .ranked_only = ranked_only,
+                              .enters_brightest = rank.enters,
+                              .displaced_seq = rank.displaced_seq},
+                             clock_.Now());
+  }
+  if (!status.ok()) {
+    LogError("sample not kept", {{"stream", stream_id_}, {"status", status}});
+    UnlinkFile(latest).IgnoreError();
+    if (rank.enters) UnlinkFile(bright).IgnoreError();
+    UnlinkFile(file).IgnoreError();
+    CountMissed("disk_error", 1);
+    return;
+  }
+  frame_seq_ = seq;
+  last_activity_ = clock_.Now();
+  ranker_.Accept(info);
+  if (rank.displaced_seq != 0) {
+    UnlinkFile(FrameFile(brightest_dir_, rank.displaced_seq)).IgnoreError();
+  }
+  if (latest_.has_value()) {
+    UnlinkFile(LatestFile(brightest_dir_, latest_->frame_seq())).IgnoreError();
+  }
+  latest_ = info;
+  if (ranked_only) {
+    UnlinkFile(file).IgnoreError();
+  } else {
+    open_.push_back(info);
+    AddSpoolBytes(info.size_bytes());
+  }
+  stream_.set_width(info.width());
+  stream_.set_height(info.height());
+  stream_.set_effective_mode(sample.effective_mode());
+  stream_.set_gop_seconds(sample.gop_seconds());
+  stream_.set_received_bytes(sample.received_bytes());
+  if (uncounted_ > 0) CountMissed("disk_error", 0);
+}
+
+void StreamSession::CountMissed(const std::string& reason, int64_t count) {
+  // What could not be counted before was lost to the disk.
+  if (uncounted_ > 0 &&
+      store_.AddMissed(session_id_, "disk_error", uncounted_, clock_.Now())
+          .ok()) {
+    uncounted_ = 0;
+  }
+  if (count <= 0) return;
+  if (absl::Status status =
+          store_.AddMissed(session_id_, reason, count, clock_.Now());
+      !status.ok()) {
+    LogError("missed samples not counted",
+             {{"stream", stream_id_}, {"status", status}});
+    uncounted_ += count;
+    return;
+  }
+  last_activity_ = clock_.Now();
+}
+
+void StreamSession::OnMissed(const v1::SamplesMissed& missed) {
+  absl::MutexLock lock(&mu_);
+  if (discarded_) return;
+  const bool known = MissedReasons().count(missed.reason()) > 0;
+  if (!known) {
+    LogError("unknown reason for missed samples",
+             {{"stream", stream_id_}, {"reason", missed.reason()}});
+  }
+  CountMissed(known ? missed.reason() : "overload", missed.count());
+}
+
+void StreamSession::OnState(const v1::StateChanged& state) {
+  absl::MutexLock lock(&mu_);
+  if (discarded_) return;
+  const absl::Time now = clock_.Now();
+  if (stream_.state() != state.state()) {
+    *stream_.mutable_state_since() = ToProto(now);
+  }
+  stream_.set_state(state.state());
+  stream_.set_state_reason(MaskSecrets(state.reason()));
+  next_retry_at_ = state.retry_after_seconds() > 0
+                       ? now + absl::Seconds(state.retry_after_seconds())
+                       : absl::InfinitePast();
+  if (!state.codec().empty()) stream_.set_codec(state.codec());
+  const int64_t connects = connects_before_ + state.connects();
+  const int64_t disconnects = disconnects_before_ + state.disconnects();
+  const std::string host_ip =
+      state.local_ip().empty() ? host_ip_ : state.local_ip();
+  if (connects != stream_.connects() || disconnects != stream_.disconnects() ||
+      host_ip != host_ip_) {
+    stream_.set_connects(connects);
+    stream_.set_disconnects(disconnects);
+    host_ip_ = host_ip;
+    store_.SaveConnection(session_id_, host_ip_, connects, disconnects)
+        .IgnoreError();
+  }
+}
+
+void StreamSession::OnEnded() {
+  absl::MutexLock lock(&mu_);
+  ended_ = true;
+  if (discarded_) {
+    RemoveFolder(spool_dir_);
+    return;
+  }
+  if (uncounted_ > 0) CountMissed("disk_error", 0);
+  if (absl::Status status = SealOpen(/*also_rest=*/true); !status.ok()) {
+    LogError("batch not sealed", {{"stream", stream_id_}, {"status", status}});
+  }
+  RemoveFoldersIfDone();
+}
+
+absl::Status StreamSession::SealOpen(bool also_rest) {
+  const size_t batch_size = std::max(1, stream_.batch_size());
+  while (open_.size() >= batch_size) {
+    CAMHERD_RETURN_IF_ERROR(Seal(batch_size));
+  }
+  while (also_rest && !open_.empty()) {
+    CAMHERD_RETURN_IF_ERROR(Seal(open_.size()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamSession::Seal(size_t count) {
+  std::vector<int64_t> lost;
+  StreamStore::NewBatch batch;
+  v1::BatchManifest manifest;
+  for (size_t i = 0; i < count; ++i) {
+    const v1::FrameInfo& frame = open_[i];
+    const std::string file = FrameFile(spool_dir_, frame.frame_seq());
+    const absl::Status status =
+        options_.sync ? SyncFile(file) : FileSize(file).status();
+    if (absl::IsNotFound(status)) {
+      lost.push_back(frame.frame_seq());
+    } else if (!status.ok()) {
+      return status;
+    }
+    *manifest.add_frames() = frame;
+    batch.frame_seqs.push_back(frame.frame_seq());
+    batch.bytes += frame.size_bytes();
+  }
+  // The caller tries again with those that are left.
+  if (!lost.empty()) return DropLostFrames(lost);
+  if (options_.sync) CAMHERD_RETURN_IF_ERROR(SyncDir(spool_dir_));
+
+  CAMHERD_ASSIGN_OR_RETURN(const v1::Accounting accounting,
+                           store_.GetAccounting(session_id_));
+  batch.key = {session_id_, batch_seq_ + 1};
+  batch.sealed_at = clock_.Now();
+  manifest.set_node_id(options_.node_id);
+  manifest.set_epoch(stream_.epoch());
+  manifest.set_stream_id(stream_id_);
+  manifest.set_session_id(session_id_);
+  manifest.set_camera_id(stream_.camera_id());
+  manifest.set_batch_seq(batch.key.batch_seq);
+  manifest.set_process_name(stream_.process_name());
+  manifest.set_host_ip(options_.host_ip.empty() ? host_ip_ : options_.host_ip);
+  *manifest.mutable_models() = stream_.models();
+  *manifest.mutable_sealed_at() = ToProto(batch.sealed_at);
+  manifest.set_interval_seconds(stream_.interval_seconds());
+  manifest.set_frames_due(accounting.due());
+  manifest.set_frames_missed(Total(accounting.missed()));
+  batch.manifest = manifest.SerializeAsString();
+  batch.manifest_sha256 = Sha256(batch.manifest);
+  CAMHERD_RETURN_IF_ERROR(store_.SealBatch(batch));
+  batch_seq_ = batch.key.batch_seq;
+  open_.erase(open_.begin(), open_.begin() + count);
+  ++batches_pending_;
+  sender_.Add(batch.key, batch.sealed_at, /*fate_unknown=*/false);
+  return absl::OkStatus();
+}
+
+absl::Status StreamSession::DropLostFrames(const std::vector<int64_t>& seqs) {
+  LogError("frame files lost",
+           {{"stream", stream_id_}, {"frames", seqs.size()}});
+  CAMHERD_RETURN_IF_ERROR(store_.DropFrames(session_id_, seqs, "file_lost"));
+  const std::set<int64_t> gone(seqs.begin(), seqs.end());
+  for (const v1::FrameInfo& frame : open_) {
+    if (gone.count(frame.frame_seq()) > 0) AddSpoolBytes(-frame.size_bytes());
+  }
+  open_.erase(std::remove_if(open_.begin(), open_.end(),
+                             [&](const v1::FrameInfo& frame) {
+                               return gone.count(frame.frame_seq()) > 0;
+                             }),
+              open_.end());
+  return absl::OkStatus();
+}
+
+absl::Status StreamSession::Update(const v1::Stream& spec,
+                                   const CameraUrl& url) {
+  absl::MutexLock lock(&mu_);
+  v1::Stream updated = stream_;
+  updated.set_rtsp_url(url.Masked());
+  updated.set_interval_seconds(spec.interval_seconds());
+  updated.set_sampling_mode(spec.sampling_mode());
+  *updated.mutable_models() = spec.models();
+  if (updated.SerializeAsString() == stream_.SerializeAsString() &&
+      url == url_) {
+    return absl::OkStatus();
+  }
+  if (!std::equal(updated.models().begin(), updated.models().end(),
+                  stream_.models().begin(), stream_.models().end())) {
+    CAMHERD_RETURN_IF_ERROR(SealOpen(/*also_rest=*/true));
+  }
+  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(updated, url.Full()));
+  stream_ = std::move(updated);
+  url_ = url;
+  return absl::OkStatus();
+}
+
+absl::Status StreamSession::MarkStopped() {
+  absl::MutexLock lock(&mu_);
+  v1::Stream stopped = stream_;
+  stopped.set_desired_running(false);
+  *stopped.mutable_stopped_at() = ToProto(clock_.Now());
+  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(stopped, url_.Full()));
+  stream_ = std::move(stopped);
+  return absl::OkStatus();
+}
+
+bool StreamSession::AwaitEnded(absl::Duration timeout) {
+  absl::MutexLock lock(&mu_);
+  return mu_.AwaitWithTimeout(absl::Condition(&ended_), timeout);
+}
+
+absl::Status StreamSession::SealAll() {
+  absl::MutexLock lock(&mu_);
+  if (discarded_) return absl::OkStatus();
+  return SealOpen(/*also_rest=*/true);
+}
+
+void StreamSession::Discard() {
+  absl::MutexLock lock(&mu_);
+  discarded_ = true;
+  open_.clear();
+  AddSpoolBytes(-spool_bytes_);
+  RemoveFolder(spool_dir_);
+  RemoveFolder(brightest_dir_);
+}
+
+void StreamSession::RemoveFoldersIfDone() {
+  if (stream_.desired_running() || !ended_ || batches_pending_ > 0 ||
+      !open_.empty()) {
+    return;
+  }
+  RemoveEmptyFolder(spool_dir_);
+}
+
+absl::StatusOr<OutgoingBatch> StreamSession::LoadBatch(const BatchKey& key) {
+  CAMHERD_ASSIGN_OR_RETURN(StreamStore::NewBatch stored, store_.GetBatch(key));
+  OutgoingBatch batch;
+  batch.manifest = std::move(stored.manifest);
+  batch.manifest_sha256 = std::move(stored.manifest_sha256);
+  for (const int64_t seq : stored.frame_seqs) {
+    batch.frame_files.push_back(FrameFile(spool_dir_, seq));
+  }
+  return batch;
+}
+
+absl::Status StreamSession::BatchRecorded(
+    const BatchKey& key, const v1::InferBatchResponse& answer) {
+  absl::MutexLock lock(&mu_);
+  CAMHERD_ASSIGN_OR_RETURN(const StreamStore::NewBatch batch,
+                           store_.GetBatch(key));
+  v1::BatchManifest manifest;
+  manifest.ParseFromString(batch.manifest);
+  std::optional<v1::GetLatestFrameResponse> acknowledged;
+  if (!manifest.frames().empty()) {
+    const int last = manifest.frames_size() - 1;
+    const v1::FrameInfo& info = manifest.frames(last);
+    if (!acknowledged_.has_value() ||
+        acknowledged_->frame().info().frame_seq() < info.frame_seq()) {
+      acknowledged.emplace();
+      *acknowledged->mutable_frame()->mutable_info() = info;
+      for (const v1::ModelResult& result : answer.results()) {
+        for (const v1::Detection& detection : result.detections()) {
+          if (detection.frame_index() == last) {
+            *acknowledged->add_detections() = detection;
+          }
+        }
+      }
+      if (!LinkFile(FrameFile(spool_dir_, info.frame_seq()),
+                    AcknowledgedFile(brightest_dir_, info.frame_seq()))
+               .ok()) {
+        acknowledged.reset();
+      }
+    }
+  }
+  CAMHERD_RETURN_IF_ERROR(store_.BatchRecorded(key, acknowledged));
+  for (const int64_t seq : batch.frame_seqs) {
+    UnlinkFile(FrameFile(spool_dir_, seq)).IgnoreError();
+  }
+  if (acknowledged.has_value()) {
+    if (acknowledged_.has_value()) {
+      UnlinkFile(AcknowledgedFile(brightest_dir_,
+                                  acknowledged_->frame().info().frame_seq()))
+          .IgnoreError();
+    }
+    acknowledged_ = std::move(acknowledged);
+  }
+  AddSpoolBytes(-batch.bytes);
+  --batches_pending_;
+  sending_reason_.clear();
+  RemoveFoldersIfDone();
+  return absl::OkStatus();
+}
+
+absl::Status StreamSession::BatchDropped(const BatchKey& key,
+                                         const std::string& reason) {
+  absl::MutexLock lock(&mu_);
+  CAMHERD_ASSIGN_OR_RETURN(const StreamStore::NewBatch batch,
+                           store_.GetBatch(key));
+  CAMHERD_RETURN_IF_ERROR(store_.BatchDropped(key, reason));
+  for (const int64_t seq : batch.frame_seqs) {
+    UnlinkFile(FrameFile(spool_dir_, seq)).IgnoreError();
+  }
+  AddSpoolBytes(-batch.bytes);
+  --batches_pending_;
+  if (batches_pending_ == 0) sending_reason_.clear();
+  RemoveFoldersIfDone();
+  return absl::OkStatus();
+}
+
+void StreamSession::BatchDelayed(const absl::Status& why) {
+  absl::MutexLock lock(&mu_);
+  sending_reason_ =
+      absl::StrCat(absl::StatusCodeToString(why.code()), ": ",
+                   MaskSecrets({why.message().data(), why.message().size()}));
+}
+
+void StreamSession::FillObserved(v1::Stream& stream) const {
+  stream.set_batches_pending(batches_pending_);
+  stream.set_sending_reason(sending_reason_);
+  stream.set_brightest_count(static_cast<int>(ranker_.frames().size()));
+  stream.set_spool_bytes(spool_bytes_);
+  stream.set_node_id(options_.node_id);
+  stream.set_last_frame_age_seconds(-1);
+  if (latest_.has_value()) {
+    *stream.mutable_last_frame_at() = latest_->captured_at();
+    stream.set_last_frame_age_seconds(std::max(
+        0.0, absl::ToDoubleSeconds(clock_.Now() -
+                                   FromProto(latest_->captured_at()))));
+    stream.set_last_frame_luma(latest_->mean_luma());
+  }
+  if (stream.desired_running()) {
+    if (next_retry_at_ != absl::InfinitePast()) {
+      *stream.mutable_next_retry_at() = ToProto(next_retry_at_);
+    }
+    return;
+  }
+  *stream.mutable_state_since() = stream.stopped_at();
+  if (!ended_ || batches_pending_ > 0 || !open_.empty()) {
+    stream.set_state(v1::STREAM_STATE_STOPPING);
+    stream.set_state_reason(
+        ended_ ? absl::StrCat(batches_pending_, " batches wait to be recorded")
+               : "the camera is being left");
+  } else {
+    stream.set_state(v1::STREAM_STATE_STOPPED);
+    stream.clear_state_reason();
+  }
+}
+
+absl::StatusOr<v1::Stream> StreamSession::Snapshot() {
+  absl::MutexLock lock(&mu_);
+  v1::Stream stream = stream_;
+  FillObserved(stream);
+  CAMHERD_ASSIGN_OR_RETURN(*stream.mutable_accounting(),
+                           store_.GetAccounting(session_id_));
+  return stream;
+}
+
+v1::Stream StreamSession::Spec() const {
+  absl::MutexLock lock(&mu_);
+  v1::Stream stream = stream_;
+  FillObserved(stream);
+  return stream;
+}
+
+CameraUrl StreamSession::url() const {
+  absl::MutexLock lock(&mu_);
+  return url_;
+}
+
+bool StreamSession::desired_running() const {
+  absl::MutexLock lock(&mu_);
+  return stream_.desired_running();
+}
+
+bool StreamSession::draining() const {
+  absl::MutexLock lock(&mu_);
+  return batches_pending_ > 0 || !open_.empty();
+}
+
+int64_t StreamSession::spool_bytes() const {
+  absl::MutexLock lock(&mu_);
+  return spool_bytes_;
+}
+
+int64_t StreamSession::open_frames() const {
+  absl::MutexLock lock(&mu_);
+  return static_cast<int64_t>(open_.size());
+}
+
+int64_t StreamSession::next_frame_seq() const {
+  absl::MutexLock lock(&mu_);
+  return frame_seq_ + 1;
+}
+
+bool StreamSession::SetPaused(bool paused) {
+  absl::MutexLock lock(&mu_);
+  if (paused_ == paused) return false;
+  paused_ = paused;
+  return true;
+}
+
+absl::StatusOr<std::vector<v1::Frame>> StreamSession::BrightestFrames() {
+  absl::MutexLock lock(&mu_);
+  std::vector<v1::Frame> frames;
+  for (const v1::FrameInfo& info : ranker_.frames()) {
+    v1::Frame frame;
+    *frame.mutable_info() = info;
+    CAMHERD_ASSIGN_OR_RETURN(
+        *frame.mutable_jpeg(),
+        ReadFile(FrameFile(brightest_dir_, info.frame_seq()), kMaxFrameBytes));
+    frames.push_back(std::move(frame));
+  }
+  return frames;
+}
+
+absl::StatusOr<v1::GetLatestFrameResponse> StreamSession::LatestFrame(
+    bool acknowledged) {
+  absl::MutexLock lock(&mu_);
+  v1::GetLatestFrameResponse response;
+  std::string file;
+  if (acknowledged && acknowledged_.has_value()) {
+    response = *acknowledged_;
+    file =
+        AcknowledgedFile(brightest_dir_, response.frame().info().frame_seq());
+  } else if (!acknowledged && latest_.has_value()) {
+    *response.mutable_frame()->mutable_info() = *latest_;
+    file = LatestFile(brightest_dir_, latest_->frame_seq());
+  } else {
+    return absl::NotFoundError(absl::StrCat(
+        "stream ", stream_.process_name(),
+        acknowledged ? " has no recorded frame yet" : " has no frame yet"));
+  }
+  CAMHERD_ASSIGN_OR_RETURN(*response.mutable_frame()->mutable_jpeg(),
+                           ReadFile(file, kMaxFrameBytes));
+  response.set_age_seconds(std::max(
+      0.0,
+      absl::ToDoubleSeconds(clock_.Now() -
+                            FromProto(response.frame().info().captured_at()))));
+  return response;
+}
+
+std::optional<v1::RenderGridResponse> StreamSession::StoredGrid() {
+  absl::MutexLock lock(&mu_);
+  if (!grid_.has_value()) return std::nullopt;
+  auto jpeg = ReadFile(GridFile(brightest_dir_), kMaxFrameBytes);
+  if (!jpeg.ok()) return std::nullopt;
+  v1::RenderGridResponse response;
+  *response.mutable_grid() = *grid_;
+  response.set_jpeg(*std::move(jpeg));
+  return response;
+}
+
+void StreamSession::StoreGrid(const v1::RenderGridResponse& grid) {
+  absl::MutexLock lock(&mu_);
+  if (discarded_) return;
+  const absl::Status status =
+      WriteFileAtomically(GridFile(brightest_dir_), grid.jpeg(), Sync::kNone);
+  if (status.ok() && store_.SetGrid(session_id_, grid.grid()).ok()) {
+    grid_ = grid.grid();
+  }
+}
+
+}  // namespace camherd::capture

@@ -1,0 +1,176 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "camherd/v1/capture_service.pb.h"
+#include "camherd/v1/stream.pb.h"
+#include "camherd/v1/worker.pb.h"
+#include "services/capture/batch_sender.h"
+#include "services/capture/brightness_ranker.h"
+#include "services/capture/stream_store.h"
+#include "services/common/camera_url.h"
+#include "services/common/clock.h"
+
+namespace camherd::capture {
+
+// One stream from StartStream to StopStream and on until its spool is drained:
+// its frames, its batches, its nine brightest and its counters, in the store
+// and in its two folders. Takes the worker's events and the sender's results;
+// leaves connections to the worker, scheduling to the sender, and identity to
+// the supervisor.
+//
+// Lifecycle: a row in the store -> constructed -> Recover once -> events.
+// Thread-safe; `mu_` is taken before those of the store and the sender.
+class StreamSession {
+ public:
+  struct Options {
+    std::string data_dir;
+    // fsync the frames of a batch before it is sealed.
+    bool sync = true;
+    std::string node_id;
+    // Address told in manifests; empty: the one towards the camera.
+    std::string host_ip;
+  };
+
+  // `stored.url` must parse. All references must outlive the session;
+  // `total_spool_bytes` is the sum over all sessions.
+  static absl::StatusOr<std::unique_ptr<StreamSession>> Create(
+      const Options& options, const StreamStore::StoredStream& stored,
+      StreamStore& store, BatchSender& sender, Clock& clock,
+      std::atomic<int64_t>& total_spool_bytes);
+
+  // After a start of the service: makes rows and files agree (a file without a
+  // row goes; a row without a file is dropped for "file_lost", with its whole
+  // batch if it is sealed), counts the due samples of the time the service was
+  // down, and seals what a stopped stream left open. `batches` are the
+  // session's own.
+  absl::Status Recover(const std::vector<StreamStore::BatchRow>& batches);
+
+  // Makes the folders. Called before the stream is assigned.
+  absl::Status MakeFolders();
+
+  // Events of the worker, between OnAssigned and OnEnded.
+  void OnAssigned();
+  void OnSample(const v1::SampleTaken& sample);
+  void OnMissed(const v1::SamplesMissed& missed);
+  void OnState(const v1::StateChanged& state);
+  void OnEnded();
+
+  // Replaces what was asked for; frames taken under other models are sealed
+  // first.
+  absl::Status Update(const v1::Stream& spec, const CameraUrl& url);
+  // Desired is stopped from now on, durably.
+  absl::Status MarkStopped();
+  // Waits for OnEnded. False after `timeout`.
+  bool AwaitEnded(absl::Duration timeout);
+  // Seals all that is open, the rest as a shorter batch.
+  absl::Status SealAll();
+  // Removes folders; later samples are thrown away. The caller removes the
+  // rows.
+  void Discard();
+
+  // The sender's results, see BatchOwner.
+  absl::StatusOr<OutgoingBatch> LoadBatch(const BatchKey& key);
+  absl::Status BatchRecorded(const BatchKey& key,
+                             const v1::InferBatchResponse& answer);
+  absl::Status BatchDropped(const BatchKey& key, const std::string& reason);
+  void BatchDelayed(const absl::Status& why);
+
+  // A snapshot; its accounting is one snapshot of the store.
+  absl::StatusOr<v1::Stream> Snapshot();
+  // Without accounting: for names and filters.
+  v1::Stream Spec() const;
+  CameraUrl url() const;
+  bool desired_running() const;
+  bool draining() const;
+  int64_t spool_bytes() const;
+  int64_t open_frames() const;
+  int64_t next_frame_seq() const;
+  bool auto_named() const { return auto_named_; }
+  const std::string& stream_id() const { return stream_id_; }
+  const std::string& session_id() const { return session_id_; }
+  const std::string& spool_dir() const { return spool_dir_; }
+
+  // True if `paused` is news: the caller tells the worker.
+  bool SetPaused(bool paused);
+
+  // The nine with their pictures, brightest first.
+  absl::StatusOr<std::vector<v1::Frame>> BrightestFrames();
+  // kNotFound: no sample yet, or none acknowledged.
+  absl::StatusOr<v1::GetLatestFrameResponse> LatestFrame(bool acknowledged);
+
+  // The grid StopStream has answered, with its picture.
+  std::optional<v1::RenderGridResponse> StoredGrid();
+  void StoreGrid(const v1::RenderGridResponse& grid);
+
+ private:
+  StreamSession(const Options& options, const StreamStore::StoredStream& stored,
+                CameraUrl url, StreamStore& store, BatchSender& sender,
+                Clock& clock, std::atomic<int64_t>& total_spool_bytes);
+
+  void AddSpoolBytes(int64_t delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CommitSample(const v1::SampleTaken& sample)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountMissed(const std::string& reason, int64_t count)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Seals the first `count` open frames.
+  absl::Status Seal(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status SealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status DropLostFrames(const std::vector<int64_t>& seqs)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status RecoverFrames(const std::vector<StreamStore::BatchRow>& batches)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status RecoverBrightest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FillObserved(v1::Stream& stream) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void RemoveFoldersIfDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const Options options_;
+  const std::string stream_id_;
+  const std::string session_id_;
+  const std::string spool_dir_;
+  const std::string brightest_dir_;
+  const bool auto_named_;
+  StreamStore& store_;
+  BatchSender& sender_;
+  Clock& clock_;
+  std::atomic<int64_t>& total_spool_bytes_;
+
+  mutable absl::Mutex mu_;
+  // What was asked for, and of the observed what OnState and OnSample tell.
+  v1::Stream stream_ ABSL_GUARDED_BY(mu_);
+  CameraUrl url_ ABSL_GUARDED_BY(mu_);
+  std::string host_ip_ ABSL_GUARDED_BY(mu_);
+  int64_t frame_seq_ ABSL_GUARDED_BY(mu_);
+  int64_t batch_seq_ ABSL_GUARDED_BY(mu_);
+  absl::Time last_activity_ ABSL_GUARDED_BY(mu_);
+  std::vector<v1::FrameInfo> open_ ABSL_GUARDED_BY(mu_);
+  BrightnessRanker ranker_ ABSL_GUARDED_BY(mu_);
+  std::optional<v1::FrameInfo> latest_ ABSL_GUARDED_BY(mu_);
+  std::optional<v1::GetLatestFrameResponse> acknowledged_ ABSL_GUARDED_BY(mu_);
+  std::optional<v1::Grid> grid_ ABSL_GUARDED_BY(mu_);
+  int64_t spool_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  int batches_pending_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string sending_reason_ ABSL_GUARDED_BY(mu_);
+  absl::Time next_retry_at_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  // Of earlier runs of the service in this session.
+  int64_t connects_before_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t disconnects_before_ ABSL_GUARDED_BY(mu_) = 0;
+  // Missed samples that could not be counted yet since the store failed.
+  int64_t uncounted_ ABSL_GUARDED_BY(mu_) = 0;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  bool discarded_ ABSL_GUARDED_BY(mu_) = false;
+  bool paused_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace camherd::capture

@@ -1,0 +1,799 @@
+#include "services/capture/stream_supervisor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/capture/connect_pacer.h"
+#include "services/capture/spool.h"
+#include "services/capture/spool_layout.h"
+#include "services/common/log.h"
+#include "services/common/status_macros.h"
+#include "services/common/time_proto.h"
+#include "services/common/uuid.h"
+
+namespace camherd::capture {
+namespace {
+
+constexpr int kMaxPage = 1000;
+constexpr int kDefaultPage = 100;
+constexpr size_t kNamesInMessage = 20;
+// A stream that paused goes on when this share of its quota is free.
+constexpr double kRoomToResume = 0.9;
+
+}  // namespace
+
+// One stream in the supervisor's books.
+struct StreamSupervisor::Entry {
+  // Held through each call that changes the stream, so that what the worker is
+  // told comes in the order of what the store holds. Taken before `mu_`.
+  absl::Mutex op_mu;
+  // Constant after publication.
+  std::unique_ptr<StreamSession> session;
+  // Also its camera id.
+  std::string process_name;
+  double phase_share = 0;
+  std::atomic<bool> deleted{false};
+};
+
+StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
+                                   InferencePeer& inference, GridPeer& grids,
+                                   SendObserver* observer, Clock& clock)
+    : options_(options),
+      store_(store),
+      inference_(inference),
+      grids_(grids),
+      clock_(clock),
+      sender_(options.sender, inference, *this, observer, clock) {}
+
+StreamSupervisor::~StreamSupervisor() { Shutdown(); }
+
+absl::Status StreamSupervisor::Start(WorkerLink& worker) {
+  worker_ = &worker;
+  CAMHERD_ASSIGN_OR_RETURN(const auto stored, store_.LoadStreams());
+  CAMHERD_ASSIGN_OR_RETURN(const auto batches, store_.ListBatches());
+  std::map<std::string, std::vector<StreamStore::BatchRow>> batches_of;
+  for (const StreamStore::BatchRow& batch : batches) {
+    batches_of[batch.key.session_id].push_back(batch);
+  }
+  std::vector<EntryPtr> resumed;
+  for (const StreamStore::StoredStream& stream : stored) {
+    auto session = StreamSession::Create(options_.session, stream, store_,
+                                         sender_, clock_, total_spool_bytes_);
+    if (!session.ok()) {
+      return absl::Status(
+          session.status().code(),
+          absl::StrCat("stream ", stream.stream.stream_id(),
+                       " of capture.db: ", session.status().message()));
+    }
+    auto entry = std::make_shared<Entry>();
+    entry->session = *std::move(session);
+    entry->process_name = stream.stream.process_name();
+    CAMHERD_RETURN_IF_ERROR(
+        entry->session->Recover(batches_of[stream.stream.session_id()]));
+    const bool running = stream.stream.desired_running();
+    if (running) CAMHERD_RETURN_IF_ERROR(entry->session->MakeFolders());
+    absl::MutexLock lock(&mu_);
+    if (running) {
+      entry->phase_share = std::fmod(0.6180339887 * started_++, 1);
+      running_[entry->process_name] = entry;
+      resumed.push_back(entry);
+    }
+    by_id_[stream.stream.stream_id()] = entry;
+    by_session_[stream.stream.session_id()] = entry;
+  }
+  RemoveUnknownFolders(SpoolRoot(options_.session.data_dir));
+  RemoveUnknownFolders(BrightestRoot(options_.session.data_dir));
+
+  ConnectPacer pacer(options_.connects_per_second,
+                     options_.connects_per_second_per_host);
+  for (const EntryPtr& entry : resumed) {
+    absl::MutexLock op(&entry->op_mu);
+    Assign(*entry, pacer.Next(entry->session->url().host()));
+  }
+  LogInfo("streams resumed", {{"streams", resumed.size()},
+                              {"history", stored.size() - resumed.size()},
+                              {"batches", batches.size()}});
+  sender_.Start();
+  housekeeper_ = std::thread([this] { HousekeepingLoop(); });
+  return absl::OkStatus();
+}
+
+void StreamSupervisor::RemoveUnknownFolders(const std::string& root) {
+  std::set<std::string> known;
+  for (const EntryPtr& entry : AllEntries()) {
+    known.insert(
+        SessionFolder(entry->process_name, entry->session->session_id()));
+  }
+  for (const std::string& name : ListFolder(root)) {
+    if (!IsSessionFolder(name) || known.count(name) > 0) continue;
+    const int files = RemoveFolder(absl::StrCat(root, "/", name));
+    LogWarning("folder of an unknown session removed",
+               {{"folder", name}, {"files", files}});
+  }
+}
+
+void StreamSupervisor::Shutdown() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return;
+    stopping_ = true;
+    stopping_changed_.SignalAll();
+  }
+  if (housekeeper_.joinable()) housekeeper_.join();
+  sender_.Stop();
+  grids_.Cancel();
+  if (worker_ != nullptr) worker_->Stop();
+  for (const EntryPtr& entry : AllEntries()) {
+    if (absl::Status status = entry->session->SealAll(); !status.ok()) {
+      LogError("batch not sealed",
+               {{"stream", entry->session->stream_id()}, {"status", status}});
+    }
+  }
+}
+
+void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
+  EntryPtr entry;
+  {
+    absl::MutexLock lock(&mu_);
+    auto it = by_id_.find(event.stream_id());
+    if (it != by_id_.end()) {
+      entry = it->second;
+    } else if (it = leaving_.find(event.stream_id()); it != leaving_.end()) {
+      entry = it->second;
+      if (event.has_ended()) leaving_.erase(it);
+    }
+  }
+  if (entry == nullptr) return;
+  switch (event.message_case()) {
+    case v1::FromWorker::kState:
+      entry->session->OnState(event.state());
+      break;
+    case v1::FromWorker::kSample:
+      entry->session->OnSample(event.sample());
+      EnforceQuotas(*entry);
+      break;
+    case v1::FromWorker::kMissed:
+      entry->session->OnMissed(event.missed());
+      break;
+    case v1::FromWorker::kEnded:
+      entry->session->OnEnded();
+      Reassign(entry);
+      break;
+    case v1::FromWorker::MESSAGE_NOT_SET:
+      break;
+  }
+}
+
+void StreamSupervisor::Reassign(const EntryPtr& entry) {
+  if (!entry->session->desired_running() || entry->deleted) return;
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return;
+  }
+  // Nobody asked for the end: its worker died.
+  absl::MutexLock op(&entry->op_mu);
+  if (!entry->session->desired_running() || entry->deleted) return;
+  LogError("stream ended by itself, assigned again",
+           {{"stream", entry->session->stream_id()}});
+  Assign(*entry, absl::Seconds(1));
+}
+
+void StreamSupervisor::Assign(Entry& entry, absl::Duration connect_delay) {
+  const v1::Stream spec = entry.session->Spec();
+  v1::ToWorker message;
+  v1::AssignStream& assign = *message.mutable_assign();
+  assign.set_stream_id(spec.stream_id());
+  assign.set_session_id(spec.session_id());
+  assign.set_url(entry.session->url().Full());
+  assign.set_transport(spec.transport());
+  assign.set_interval_seconds(spec.interval_seconds());
+  assign.set_phase_seconds(entry.phase_share * spec.interval_seconds());
+  assign.set_sampling_mode(spec.sampling_mode());
+  assign.set_spool_dir(entry.session->spool_dir());
+  assign.set_next_frame_seq(entry.session->next_frame_seq());
+  assign.set_connect_delay_seconds(absl::ToDoubleSeconds(connect_delay));
+  entry.session->OnAssigned();
+  worker_->Send(message);
+}
+
+void StreamSupervisor::Revoke(const Entry& entry) {
+  v1::ToWorker message;
+  message.mutable_revoke()->set_stream_id(entry.session->stream_id());
+  worker_->Send(message);
+}
+
+void StreamSupervisor::Pause(Entry& entry, bool paused) {
+  if (!entry.session->SetPaused(paused)) return;
+  LogWarning(paused ? "spool full, sampling paused" : "sampling goes on",
+             {{"stream", entry.session->stream_id()},
+              {"spool_bytes", entry.session->spool_bytes()}});
+  v1::ToWorker message;
+  message.mutable_pause()->set_stream_id(entry.session->stream_id());
+  message.mutable_pause()->set_paused(paused);
+  message.mutable_pause()->set_reason("spool_full");
+  worker_->Send(message);
+}
+
+StreamSupervisor::EntryPtr StreamSupervisor::FindSession(
+    const std::string& session_id) {
+  absl::MutexLock lock(&mu_);
+  const auto it = by_session_.find(session_id);
+  return it == by_session_.end() ? nullptr : it->second;
+}
+
+std::vector<StreamSupervisor::EntryPtr> StreamSupervisor::AllEntries() {
+  absl::MutexLock lock(&mu_);
+  std::vector<EntryPtr> entries;
+  entries.reserve(by_id_.size());
+  for (const auto& [id, entry] : by_id_) entries.push_back(entry);
+  return entries;
+}
+
+absl::StatusOr<StreamSupervisor::EntryPtr> StreamSupervisor::Resolve(
+    absl::string_view field, const std::string& name) {
+  if (name.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, " must not be empty, got \"\""));
+  }
+  CAMHERD_RETURN_IF_ERROR(CheckId(field, name));
+  absl::MutexLock lock(&mu_);
+  if (const auto it = by_id_.find(name); it != by_id_.end()) return it->second;
+  if (const auto it = running_.find(name); it != running_.end()) {
+    return it->second;
+  }
+  for (auto it = by_id_.rbegin(); it != by_id_.rend(); ++it) {
+    if (it->second->process_name == name) return it->second;
+  }
+  std::vector<std::string> names;
+  for (const auto& [running, entry] : running_) {
+    if (names.size() == kNamesInMessage) {
+      names.push_back("...");
+      break;
+    }
+    names.push_back(running);
+  }
+  return absl::NotFoundError(absl::StrCat(field, " \"", name,
+                                          "\" is not known; running: [",
+                                          absl::StrJoin(names, ", "), "]"));
+}
+
+absl::StatusOr<StreamSupervisor::EntryPtr> StreamSupervisor::FindRunning(
+    const StreamRequest& request) {
+  EntryPtr found;
+  if (!request.spec.camera_id().empty()) {
+    const auto it = running_.find(request.spec.camera_id());
+    if (it != running_.end()) found = it->second;
+  } else {
+    for (const auto& [name, entry] : running_) {
+      if (entry->session->auto_named() &&
+          entry->session->url().Masked() == request.url.Masked()) {
+        found = entry;
+        break;
+      }
+    }
+  }
+  if (found == nullptr) return found;
+  const std::string difference =
+      Difference(found->session->url(), found->session->Spec(), request);
+  if (difference.empty()) return found;
+  return absl::AlreadyExistsError(
+      absl::StrCat("camera_id \"", found->process_name,
+                   "\" runs already, with something else: ", difference));
+}
+
+absl::Status StreamSupervisor::PrepareModels(
+    const std::vector<std::string>& models) {
+  for (const std::string& model : models) {
+    const absl::Status status =
+        inference_.PrepareModel(model, options_.prepare_timeout);
+    if (status.ok()) continue;
+    if (absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status)) {
+      return status;
+    }
+    return absl::UnavailableError(
+        absl::StrCat("the inference service cannot be asked for model ", model,
+                     ": ", status.message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
+    const v1::StartStreamRequest& request) {
+  CAMHERD_ASSIGN_OR_RETURN(const StreamRequest asked,
+                           CheckStartRequest(request, options_.defaults));
+  v1::StartStreamResponse response;
+  EntryPtr running;
+  {
+    absl::MutexLock lock(&mu_);
+    CAMHERD_ASSIGN_OR_RETURN(running, FindRunning(asked));
+  }
+  if (running == nullptr) {
+    CAMHERD_RETURN_IF_ERROR(PrepareModels(
+        {asked.spec.models().begin(), asked.spec.models().end()}));
+  }
+
+  auto entry = std::make_shared<Entry>();
+  absl::MutexLock op(&entry->op_mu);
+  if (running == nullptr) {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return absl::UnavailableError("the service is stopping");
+    CAMHERD_ASSIGN_OR_RETURN(running, FindRunning(asked));
+    if (running == nullptr) {
+      if (running_.size() >= static_cast<size_t>(options_.max_streams)) {
+        return absl::ResourceExhaustedError(absl::StrCat(
+            "max_streams is ", options_.max_streams, ", and as many run"));
+      }
+      const absl::Time now = clock_.Now();
+      StreamStore::StoredStream stored;
+      stored.stream = asked.spec;
+      stored.url = asked.url.Full();
+      stored.auto_named = asked.spec.camera_id().empty();
+      stored.last_activity = now;
+      const std::string name =
+          stored.auto_named ? UniqueName(asked.url.ProcessName(),
+                                         [&](const std::string& candidate) {
+                                           mu_.AssertHeld();
+                                           return running_.count(candidate) > 0;
+                                         })
+                            : asked.spec.camera_id();
+      stored.stream.set_camera_id(name);
+      stored.stream.set_process_name(name);
+      stored.stream.set_stream_id(MakeUuid7(now));
+      stored.stream.set_session_id(MakeUuid7(now));
+      stored.stream.set_desired_running(true);
+      stored.stream.set_node_id(options_.session.node_id);
+      *stored.stream.mutable_started_at() = ToProto(now);
+      CAMHERD_ASSIGN_OR_RETURN(
+          entry->session,
+          StreamSession::Create(options_.session, stored, store_, sender_,
+                                clock_, total_spool_bytes_));
+      absl::Status status = entry->session->MakeFolders();
+      if (status.ok()) status = store_.InsertStream(stored);
+      if (!status.ok()) {
+        entry->session->Discard();
+        return status;
+      }
+      entry->process_name = name;
+      entry->phase_share = std::fmod(0.6180339887 * started_++, 1);
+      by_id_[stored.stream.stream_id()] = entry;
+      by_session_[stored.stream.session_id()] = entry;
+      running_[name] = entry;
+    }
+  }
+  if (running != nullptr) {
+    CAMHERD_ASSIGN_OR_RETURN(*response.mutable_stream(),
+                             running->session->Snapshot());
+    response.set_already_running(true);
+    return response;
+  }
+  Assign(*entry, absl::ZeroDuration());
+  CAMHERD_ASSIGN_OR_RETURN(*response.mutable_stream(),
+                           entry->session->Snapshot());
+  LogInfo("stream started",
+          {{"stream", entry->session->stream_id()},
+           {"process_name", entry->process_name},
+           {"source", asked.url.Masked()},
+           {"interval_seconds", asked.spec.interval_seconds()},
+           {"models", absl::StrJoin(asked.spec.models(), ",")}});
+  return response;
+}
+
+absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::StopStream(
+    const v1::StopStreamRequest& request) {
+  CAMHERD_ASSIGN_OR_RETURN(const EntryPtr entry,
+                           Resolve("stream", request.stream()));
+  StreamSession& session = *entry->session;
+  absl::MutexLock op(&entry->op_mu);
+  if (entry->deleted) {
+    return absl::NotFoundError(
+        absl::StrCat("stream \"", request.stream(), "\" is not known"));
+  }
+  if (session.desired_running()) {
+    CAMHERD_RETURN_IF_ERROR(session.MarkStopped());
+    {
+      absl::MutexLock lock(&mu_);
+      running_.erase(entry->process_name);
+    }
+    Revoke(*entry);
+    LogInfo("stream stopped", {{"stream", session.stream_id()},
+                               {"process_name", entry->process_name}});
+  }
+  if (!session.AwaitEnded(options_.stop_timeout)) {
+    LogWarning("the worker is slow to leave the camera",
+               {{"stream", session.stream_id()}});
+    CAMHERD_RETURN_IF_ERROR(session.SealAll());
+  }
+
+  v1::StopStreamResponse response;
+  std::optional<v1::RenderGridResponse> grid = session.StoredGrid();
+  if (!grid.has_value()) {
+    CAMHERD_ASSIGN_OR_RETURN(const std::vector<v1::Frame> frames,
+                             session.BrightestFrames());
+    if (frames.size() < BrightnessRanker::kKept) {
+      response.set_grid_reason(
+          absl::StrCat("Not enough frames captured: ", frames.size(), " of ",
+                       BrightnessRanker::kKept));
+    } else {
+      v1::RenderGridHeader header;
+      header.set_session_id(session.session_id());
+      header.set_stream_id(session.stream_id());
+      header.set_process_name(entry->process_name);
+      header.set_camera_id(entry->process_name);
+      header.set_save(true);
+      auto rendered = grids_.RenderGrid(header, frames, options_.grid_timeout);
+      if (rendered.ok()) {
+        session.StoreGrid(*rendered);
+        grid = *std::move(rendered);
+      } else {
+        response.set_grid_reason(absl::StrCat(
+            "The grid could not be rendered, stop again to retry: ",
+            absl::StatusCodeToString(rendered.status().code()), ": ",
+            rendered.status().message()));
+      }
+    }
+  }
+  if (grid.has_value()) {
+    *response.mutable_grid() = grid->grid();
+    response.set_grid_jpeg(grid->jpeg());
+  }
+  CAMHERD_ASSIGN_OR_RETURN(*response.mutable_stream(), session.Snapshot());
+  return response;
+}
+
+absl::StatusOr<v1::Stream> StreamSupervisor::GetStream(
+    const v1::GetStreamRequest& request) {
+  CAMHERD_ASSIGN_OR_RETURN(const EntryPtr entry,
+                           Resolve("stream", request.stream()));
+  return entry->session->Snapshot();
+}
+
+absl::StatusOr<v1::ListStreamsResponse> StreamSupervisor::ListStreams(
+    const v1::ListStreamsRequest& request) {
+  if (request.page_size() < 0 || request.page_size() > kMaxPage) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "page_size must be in [0, 1000], got ", request.page_size()));
+  }
+  if (!request.camera_id().empty()) {
+    CAMHERD_RETURN_IF_ERROR(CheckId("camera_id", request.camera_id()));
+  }
+  for (const int state : request.states()) {
+    if (!v1::StreamState_IsValid(state) ||
+        state == v1::STREAM_STATE_UNSPECIFIED) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("states must be stream states, got ", state));
+    }
+  }
+  // The token is the id of the last stream told, newest first.
+  const std::string& token = request.page_token();
+  if (!token.empty() && !IsSessionFolder(absl::StrCat("x_", token))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("page_token must come from ListStreams, got \"",
+                     absl::CHexEscape(token.substr(0, 64)), "\""));
+  }
+  const size_t page_size =
+      request.page_size() == 0 ? kDefaultPage : request.page_size();
+
+  std::vector<EntryPtr> entries = AllEntries();
+  v1::ListStreamsResponse response;
+  for (auto it = entries.rbegin(); it != entries.rend(); ++it) {
+    const StreamSession& session = *(*it)->session;
+    if (!token.empty() && session.stream_id() >= token) continue;
+    if (!request.camera_id().empty() &&
+        (*it)->process_name != request.camera_id()) {
+      continue;
+    }
+    if (!request.states().empty() &&
+        std::count(request.states().begin(), request.states().end(),
+                   session.Spec().state()) == 0) {
+      continue;
+    }
+    if (static_cast<size_t>(response.streams_size()) == page_size) {
+      response.set_next_page_token(
+          response.streams(response.streams_size() - 1).stream_id());
+      break;
+    }
+    CAMHERD_ASSIGN_OR_RETURN(*response.add_streams(),
+                             (*it)->session->Snapshot());
+  }
+  return response;
+}
+
+absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
+    const v1::UpdateStreamRequest& request) {
+  CAMHERD_ASSIGN_OR_RETURN(const EntryPtr entry,
+                           Resolve("stream", request.stream()));
+  StreamSession& session = *entry->session;
+  absl::MutexLock op(&entry->op_mu);
+  if (entry->deleted || !session.desired_running()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("stream \"", request.stream(),
+                     "\" is stopped; start the camera again instead"));
+  }
+  v1::Stream spec = session.Spec();
+  if (request.has_interval_seconds()) {
+    CAMHERD_RETURN_IF_ERROR(CheckInterval(request.interval_seconds()));
+    spec.set_interval_seconds(request.interval_seconds());
+  }
+  CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
+  if (request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED) {
+    spec.set_sampling_mode(request.sampling_mode());
+  }
+  CAMHERD_ASSIGN_OR_RETURN(const CameraUrl url,
+                           UpdatedUrl(session.url(), request));
+  if (request.has_models()) {
+    const std::vector<std::string> models(request.models().names().begin(),
+                                          request.models().names().end());
+    CAMHERD_RETURN_IF_ERROR(CheckModels(models));
+    std::vector<std::string> added;
+    for (const std::string& model : models) {
+      if (std::count(spec.models().begin(), spec.models().end(), model) == 0) {
+        added.push_back(model);
+      }
+    }
+    CAMHERD_RETURN_IF_ERROR(PrepareModels(added));
+    *spec.mutable_models() = request.models().names();
+  }
+  CAMHERD_RETURN_IF_ERROR(session.Update(spec, url));
+  Assign(*entry, absl::ZeroDuration());
+  LogInfo("stream updated", {{"stream", session.stream_id()},
+                             {"source", url.Masked()},
+                             {"interval_seconds", spec.interval_seconds()},
+                             {"models", absl::StrJoin(spec.models(), ",")}});
+  return session.Snapshot();
+}
+
+absl::Status StreamSupervisor::Forget(const EntryPtr& entry) {
+  StreamSession& session = *entry->session;
+  const int64_t received = session.Spec().received_bytes();
+  CAMHERD_RETURN_IF_ERROR(store_.RemoveStream(session.stream_id()));
+  entry->deleted = true;
+  sender_.RemoveSession(session.session_id());
+  session.Discard();
+  absl::MutexLock lock(&mu_);
+  received_before_ += received;
+  const auto running = running_.find(entry->process_name);
+  if (running != running_.end() && running->second == entry) {
+    running_.erase(running);
+  }
+  by_id_.erase(session.stream_id());
+  by_session_.erase(session.session_id());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::DeleteStreamResponse> StreamSupervisor::DeleteStream(
+    const v1::DeleteStreamRequest& request) {
+  const absl::StatusOr<EntryPtr> found = Resolve("stream", request.stream());
+  if (absl::IsNotFound(found.status())) return v1::DeleteStreamResponse();
+  CAMHERD_RETURN_IF_ERROR(found.status());
+  const EntryPtr entry = *found;
+  StreamSession& session = *entry->session;
+  absl::MutexLock op(&entry->op_mu);
+  if (entry->deleted) return v1::DeleteStreamResponse();
+  if (session.desired_running()) {
+    CAMHERD_RETURN_IF_ERROR(session.MarkStopped());
+    Revoke(*entry);
+  }
+  if (!session.AwaitEnded(options_.stop_timeout)) {
+    absl::MutexLock lock(&mu_);
+    leaving_[session.stream_id()] = entry;
+  }
+  CAMHERD_RETURN_IF_ERROR(Forget(entry));
+  LogInfo("stream deleted", {{"stream", session.stream_id()},
+                             {"process_name", entry->process_name}});
+  return v1::DeleteStreamResponse();
+}
+
+absl::StatusOr<v1::GetLatestFrameResponse> StreamSupervisor::GetLatestFrame(
+    const v1::GetLatestFrameRequest& request) {
+  if (request.width() != 0 &&
+      (request.width() < 16 || request.width() > 7680)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "width must be 0 or in [16, 7680], got ", request.width()));
+  }
+  if (request.boxes() && !request.acknowledged()) {
+    return absl::InvalidArgumentError(
+        "boxes must be false where acknowledged is false, got true");
+  }
+  CAMHERD_ASSIGN_OR_RETURN(const EntryPtr entry,
+                           Resolve("stream", request.stream()));
+  if (request.boxes() || request.width() != 0) {
+    return absl::UnimplementedError(
+        "GetLatestFrame with boxes or width is not built yet");
+  }
+  return entry->session->LatestFrame(request.acknowledged());
+}
+
+absl::StatusOr<v1::GetGridResponse> StreamSupervisor::GetGrid(
+    const v1::GetGridRequest& request) {
+  CAMHERD_ASSIGN_OR_RETURN(const EntryPtr entry,
+                           Resolve("stream", request.stream()));
+  StreamSession& session = *entry->session;
+  v1::GetGridResponse response;
+  std::optional<v1::RenderGridResponse> grid = session.StoredGrid();
+  if (!grid.has_value()) {
+    CAMHERD_ASSIGN_OR_RETURN(const std::vector<v1::Frame> frames,
+                             session.BrightestFrames());
+    if (frames.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("stream ", entry->process_name, " has no frame yet"));
+    }
+    v1::RenderGridHeader header;
+    header.set_session_id(session.session_id());
+    header.set_stream_id(session.stream_id());
+    header.set_process_name(entry->process_name);
+    header.set_camera_id(entry->process_name);
+    header.set_save(false);
+    CAMHERD_ASSIGN_OR_RETURN(
+        grid, grids_.RenderGrid(header, frames, options_.grid_timeout));
+  }
+  *response.mutable_grid() = grid->grid();
+  response.set_jpeg(grid->jpeg());
+  return response;
+}
+
+absl::StatusOr<OutgoingBatch> StreamSupervisor::LoadBatch(const BatchKey& key) {
+  const EntryPtr entry = FindSession(key.session_id);
+  if (entry == nullptr) return absl::NotFoundError("no such session");
+  return entry->session->LoadBatch(key);
+}
+
+absl::Status StreamSupervisor::SetFateUnknown(const BatchKey& key,
+                                              bool unknown) {
+  return store_.SetFateUnknown(key, unknown);
+}
+
+absl::Status StreamSupervisor::BatchRecorded(
+    const BatchKey& key, const v1::InferBatchResponse& answer) {
+  const EntryPtr entry = FindSession(key.session_id);
+  if (entry == nullptr) return absl::NotFoundError("no such session");
+  return entry->session->BatchRecorded(key, answer);
+}
+
+absl::Status StreamSupervisor::BatchDropped(const BatchKey& key,
+                                            const std::string& reason,
+                                            const absl::Status& why) {
+  const EntryPtr entry = FindSession(key.session_id);
+  if (entry == nullptr) return absl::NotFoundError("no such session");
+  CAMHERD_RETURN_IF_ERROR(entry->session->BatchDropped(key, reason));
+  LogWarning("batch dropped", {{"stream", entry->session->stream_id()},
+                               {"batch_seq", key.batch_seq},
+                               {"reason", reason},
+                               {"why", why}});
+  return absl::OkStatus();
+}
+
+void StreamSupervisor::BatchDelayed(const BatchKey& key,
+                                    const absl::Status& why,
+                                    absl::Duration pause) {
+  const EntryPtr entry = FindSession(key.session_id);
+  if (entry == nullptr) return;
+  const v1::Stream before = entry->session->Spec();
+  entry->session->BatchDelayed(why);
+  // One line when it begins; the state shows the rest.
+  if (before.sending_reason().empty()) {
+    LogWarning("batch waits", {{"stream", entry->session->stream_id()},
+                               {"batch_seq", key.batch_seq},
+                               {"why", why},
+                               {"pause", absl::FormatDuration(pause)}});
+  }
+}
+
+bool StreamSupervisor::DropOldest(const std::string& session_id) {
+  const auto rows = store_.OldestDroppable(session_id, 16);
+  if (!rows.ok()) return false;
+  for (const StreamStore::BatchRow& row : *rows) {
+    if (!sender_.Remove(row.key)) continue;
+    const absl::Status status = BatchDropped(
+        row.key, "quota", absl::ResourceExhaustedError("the spool's quota"));
+    if (status.ok()) return true;
+    sender_.Add(row.key, row.sealed_at, row.fate_unknown);
+    return false;
+  }
+  return false;
+}
+
+void StreamSupervisor::EnforceQuotas(Entry& entry) {
+  StreamSession& session = *entry.session;
+  while (true) {
+    const bool over_own =
+        session.spool_bytes() > options_.spool_stream_max_bytes;
+    const bool over_all = total_spool_bytes_ > options_.spool_total_max_bytes;
+    if (!over_own && !over_all) return;
+    if (DropOldest(over_own ? session.session_id() : "")) continue;
+    // So that the sender can take what is open, and the next one can go.
+    session.SealAll().IgnoreError();
+    Pause(entry, true);
+    return;
+  }
+}
+
+void StreamSupervisor::HousekeepingLoop() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      if (!stopping_) {
+        stopping_changed_.WaitWithTimeout(&mu_, options_.housekeeping_interval);
+      }
+      if (stopping_) return;
+    }
+    Housekeep();
+  }
+}
+
+void StreamSupervisor::Housekeep() {
+  const absl::Time oldest = clock_.Now() - options_.spool_max_age;
+  if (const auto rows = store_.OldestDroppable("", 256); rows.ok()) {
+    for (const StreamStore::BatchRow& row : *rows) {
+      if (row.sealed_at >= oldest) break;
+      if (!sender_.Remove(row.key)) continue;
+      if (!BatchDropped(row.key, "max_age",
+                        absl::DeadlineExceededError("spool_max_age_seconds"))
+               .ok()) {
+        sender_.Add(row.key, row.sealed_at, row.fate_unknown);
+      }
+    }
+  }
+  std::vector<EntryPtr> history;
+  const bool room_for_all =
+      total_spool_bytes_ <= kRoomToResume * options_.spool_total_max_bytes;
+  for (const EntryPtr& entry : AllEntries()) {
+    StreamSession& session = *entry->session;
+    if (room_for_all && session.spool_bytes() <=
+                            kRoomToResume * options_.spool_stream_max_bytes) {
+      Pause(*entry, false);
+    }
+    if (session.Spec().state() == v1::STREAM_STATE_STOPPED) {
+      history.push_back(entry);
+    }
+  }
+  for (size_t i = 0; i + options_.history_streams < history.size(); ++i) {
+    absl::MutexLock op(&history[i]->op_mu);
+    if (history[i]->deleted) continue;
+    if (absl::Status status = Forget(history[i]); !status.ok()) {
+      LogError("history not pruned", {{"status", status}});
+      return;
+    }
+  }
+}
+
+absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
+  CaptureSnapshot snapshot;
+  CAMHERD_ASSIGN_OR_RETURN(const auto all, store_.AllAccounting());
+  v1::Accounting& total = snapshot.total;
+  for (const auto& [session, accounting] : all) {
+    total.set_due(total.due() + accounting.due());
+    total.set_captured(total.captured() + accounting.captured());
+    total.set_recorded(total.recorded() + accounting.recorded());
+    total.set_spooled(total.spooled() + accounting.spooled());
+    total.set_ranked_only(total.ranked_only() + accounting.ranked_only());
+    for (const auto& [reason, count] : accounting.missed()) {
+      (*total.mutable_missed())[reason] += count;
+    }
+    for (const auto& [reason, count] : accounting.dropped()) {
+      (*total.mutable_dropped())[reason] += count;
+    }
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    snapshot.received_bytes = received_before_;
+  }
+  for (const EntryPtr& entry : AllEntries()) {
+    const v1::Stream stream = entry->session->Spec();
+    ++snapshot.streams[stream.state()];
+    snapshot.batches_pending += stream.batches_pending();
+    snapshot.received_bytes += stream.received_bytes();
+    if (stream.desired_running() && stream.has_last_frame_at()) {
+      snapshot.cameras.push_back(
+          {entry->process_name, FromProto(stream.last_frame_at())});
+    }
+  }
+  snapshot.spool_bytes = total_spool_bytes_;
+  return snapshot;
+}
+
+}  // namespace camherd::capture

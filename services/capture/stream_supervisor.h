@@ -1,0 +1,188 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "camherd/v1/capture_service.pb.h"
+#include "camherd/v1/worker.pb.h"
+#include "services/capture/batch_sender.h"
+#include "services/capture/peers.h"
+#include "services/capture/stream_request.h"
+#include "services/capture/stream_session.h"
+#include "services/capture/stream_store.h"
+#include "services/common/clock.h"
+
+namespace camherd::capture {
+
+// The way to the worker that runs the streams, a thread group or a process.
+// Its events go to StreamSupervisor::OnEvent.
+class WorkerLink {
+ public:
+  virtual ~WorkerLink() = default;
+  // Returns at once. From any thread, also from within an event.
+  virtual void Send(const v1::ToWorker& message) = 0;
+  // Ends every stream; each one's StreamEnded has been told on return.
+  virtual void Stop() = 0;
+};
+
+// What the whole service counts, of one moment.
+struct CaptureSnapshot {
+  // Sum over all sessions there ever were.
+  v1::Accounting total;
+  std::map<v1::StreamState, int64_t> streams;
+  struct Camera {
+    std::string camera_id;
+    absl::Time last_frame_at;
+  };
+  // Running streams that have had a frame.
+  std::vector<Camera> cameras;
+  int64_t batches_pending = 0;
+  int64_t spool_bytes = 0;
+  // Since the service started.
+  int64_t received_bytes = 0;
+};
+
+// Decides which streams there are: identity and names, start, stop, update,
+// delete, history, resumption after a restart; keeps the spool within its
+// quotas. Each stream's frames and batches are its StreamSession's business.
+//
+// Over a quota the oldest sealed batches are dropped ("quota"), never one that
+// is in flight or whose fate is unknown: it may be recorded already, and would
+// be counted wrongly. Where nothing may be dropped, what is open is sealed as
+// a shorter batch and the stream pauses (missed "spool_full") until there is
+// room again: the spool never grows past its quota by more than a batch.
+//
+// Lifecycle: Create -> Start -> events and calls -> Shutdown. Thread-safe.
+// Calls named as the RPCs are, with their errors; StartStream, UpdateStream,
+// StopStream and GetGrid may block for seconds on a peer.
+class StreamSupervisor : public BatchOwner {
+ public:
+  struct Options {
+    StreamSession::Options session;
+    StreamDefaults defaults;
+    BatchSender::Options sender;
+    // Streams that run at once, and stopped ones that are remembered.
+    int max_streams = 1000;
+    int history_streams = 1000;
+    int64_t spool_stream_max_bytes = int64_t{1} << 30;
+    int64_t spool_total_max_bytes = int64_t{16} << 30;
+    // Sealed batches older than this are dropped.
+    absl::Duration spool_max_age = absl::Hours(24);
+    // Wait for a model's first word.
+    absl::Duration prepare_timeout = absl::Seconds(5);
+    // StopStream: waits for the worker, then for the grid; 5 s in all.
+    absl::Duration stop_timeout = absl::Seconds(2);
+    absl::Duration grid_timeout = absl::Milliseconds(2500);
+    // After a restart of the service.
+    double connects_per_second = 20;
+    double connects_per_second_per_host = 2;
+    absl::Duration housekeeping_interval = absl::Seconds(1);
+  };
+
+  // All must outlive the supervisor; `observer` may be null.
+  StreamSupervisor(const Options& options, StreamStore& store,
+                   InferencePeer& inference, GridPeer& grids,
+                   SendObserver* observer, Clock& clock);
+  ~StreamSupervisor() override;
+
+  // Recovers the spool, assigns what should run to `worker`, begins to send.
+  absl::Status Start(WorkerLink& worker);
+
+  // Stops sending and the worker, and seals what is open. May be called twice.
+  void Shutdown();
+
+  // An event of the worker. Blocks while it is committed.
+  void OnEvent(const v1::FromWorker& event);
+
+  absl::StatusOr<v1::StartStreamResponse> StartStream(
+      const v1::StartStreamRequest& request);
+  absl::StatusOr<v1::StopStreamResponse> StopStream(
+      const v1::StopStreamRequest& request);
+  absl::StatusOr<v1::Stream> GetStream(const v1::GetStreamRequest& request);
+  absl::StatusOr<v1::ListStreamsResponse> ListStreams(
+      const v1::ListStreamsRequest& request);
+  absl::StatusOr<v1::Stream> UpdateStream(
+      const v1::UpdateStreamRequest& request);
+  absl::StatusOr<v1::DeleteStreamResponse> DeleteStream(
+      const v1::DeleteStreamRequest& request);
+  absl::StatusOr<v1::GetLatestFrameResponse> GetLatestFrame(
+      const v1::GetLatestFrameRequest& request);
+  absl::StatusOr<v1::GetGridResponse> GetGrid(
+      const v1::GetGridRequest& request);
+
+  absl::StatusOr<CaptureSnapshot> Snapshot();
+
+ private:
+  struct Entry;
+  // shared_ptr: calls and events go on with an entry that DeleteStream takes
+  // out meanwhile.
+  using EntryPtr = std::shared_ptr<Entry>;
+
+  absl::StatusOr<OutgoingBatch> LoadBatch(const BatchKey& key) override;
+  absl::Status SetFateUnknown(const BatchKey& key, bool unknown) override;
+  absl::Status BatchRecorded(const BatchKey& key,
+                             const v1::InferBatchResponse& answer) override;
+  absl::Status BatchDropped(const BatchKey& key, const std::string& reason,
+                            const absl::Status& why) override;
+  void BatchDelayed(const BatchKey& key, const absl::Status& why,
+                    absl::Duration pause) override;
+
+  absl::StatusOr<EntryPtr> Resolve(absl::string_view field,
+                                   const std::string& name);
+  // The running stream that the request means, if any; ALREADY_EXISTS if it
+  // runs with something else.
+  absl::StatusOr<EntryPtr> FindRunning(const StreamRequest& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status PrepareModels(const std::vector<std::string>& models);
+  EntryPtr FindSession(const std::string& session_id);
+  std::vector<EntryPtr> AllEntries();
+  void Assign(Entry& entry, absl::Duration connect_delay);
+  void Revoke(const Entry& entry);
+  void Pause(Entry& entry, bool paused);
+  void EnforceQuotas(Entry& entry);
+  bool DropOldest(const std::string& session_id);
+  void Reassign(const EntryPtr& entry);
+  absl::Status Forget(const EntryPtr& entry);
+  void RemoveUnknownFolders(const std::string& root);
+  void HousekeepingLoop();
+  void Housekeep();
+
+  const Options options_;
+  StreamStore& store_;
+  InferencePeer& inference_;
+  GridPeer& grids_;
+  Clock& clock_;
+  std::atomic<int64_t> total_spool_bytes_{0};
+  BatchSender sender_;
+  // Set by Start, before anything uses it.
+  WorkerLink* worker_ = nullptr;
+  std::thread housekeeper_;
+
+  // Taken before a session's mutex, after an entry's.
+  mutable absl::Mutex mu_;
+  absl::CondVar stopping_changed_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  // By stream id (in order of start), by session id, and the running ones by
+  // process name.
+  std::map<std::string, EntryPtr> by_id_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, EntryPtr> by_session_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, EntryPtr> running_ ABSL_GUARDED_BY(mu_);
+  // Deleted before the worker had ended them, by stream id.
+  std::map<std::string, EntryPtr> leaving_ ABSL_GUARDED_BY(mu_);
+  int64_t started_ ABSL_GUARDED_BY(mu_) = 0;
+  // Of streams that were forgotten.
+  int64_t received_before_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace camherd::capture

@@ -1,0 +1,167 @@
+#include "services/capture/stream_request.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/support/status_matchers.h"
+
+namespace camherd::capture {
+namespace {
+
+using ::camherd::testing::IsOk;
+using ::camherd::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+v1::StartStreamRequest Good() {
+  v1::StartStreamRequest request;
+  request.set_rtsp_url("rtsp://user:hunter2@127.0.0.1:8554/demo");
+  return request;
+}
+
+TEST(StreamRequestTest, FillsInWhatIsLeftOut) {
+  const auto request = CheckStartRequest(Good(), {});
+  ASSERT_THAT(request, IsOk());
+  EXPECT_EQ(request->spec.interval_seconds(), 3);
+  EXPECT_EQ(request->spec.batch_size(), 10);
+  EXPECT_EQ(request->spec.sampling_mode(), v1::SAMPLING_MODE_AUTO);
+  EXPECT_EQ(request->spec.transport(), v1::TRANSPORT_TCP);
+  EXPECT_THAT(request->spec.rtsp_url(), Not(HasSubstr("hunter2")));
+}
+
+struct BadCase {
+  std::string name;
+  std::function<void(v1::StartStreamRequest&)> spoil;
+  std::vector<std::string> says;
+};
+
+class BadStreamRequestTest : public ::testing::TestWithParam<BadCase> {};
+
+TEST_P(BadStreamRequestTest, IsRefusedNamingFieldAndValue) {
+  v1::StartStreamRequest request = Good();
+  GetParam().spoil(request);
+  const auto checked = CheckStartRequest(request, {});
+  ASSERT_THAT(checked, StatusIs(absl::StatusCode::kInvalidArgument));
+  for (const std::string& part : GetParam().says) {
+    EXPECT_THAT(std::string(checked.status().message()), HasSubstr(part));
+  }
+  EXPECT_THAT(std::string(checked.status().message()),
+              Not(HasSubstr("hunter2")));
+}
+
+using R = v1::StartStreamRequest;
+INSTANTIATE_TEST_SUITE_P(
+    All, BadStreamRequestTest,
+    ::testing::Values(
+        BadCase{"NoUrl", [](R& r) { r.clear_rtsp_url(); }, {"rtsp_url"}},
+        BadCase{"Http",
+                [](R& r) { r.set_rtsp_url("http://u:hunter2@host/x"); },
+                {"rtsp_url", "http"}},
+        BadCase{"Control",
+                [](R& r) { r.set_rtsp_url("rtsp://127.0.0.1/a\nb"); },
+                {"rtsp_url"}},
+        BadCase{"CameraId",
+                [](R& r) { r.set_camera_id("../etc"); },
+                {"camera_id", "../etc"}},
+        BadCase{"Model",
+                [](R& r) { r.add_models("ani mals"); },
+                {"model_name", "ani mals"}},
+        BadCase{"ModelTwice",
+                [](R& r) {
+                  r.add_models("a");
+                  r.add_models("a");
+                },
+                {"models", "\"a\""}},
+        BadCase{"IntervalZero",
+                [](R& r) { r.set_interval_seconds(0); },
+                {"interval_seconds must be in [0.1, 86400], got 0"}},
+        BadCase{"IntervalNegative",
+                [](R& r) { r.set_interval_seconds(-1); },
+                {"interval_seconds", "got -1"}},
+        BadCase{"IntervalNan",
+                [](R& r) { r.set_interval_seconds(std::nan("")); },
+                {"interval_seconds", "got nan"}},
+        BadCase{"IntervalTiny",
+                [](R& r) { r.set_interval_seconds(1e-9); },
+                {"interval_seconds", "got 1e-09"}},
+        BadCase{"IntervalOverADay",
+                [](R& r) { r.set_interval_seconds(86401); },
+                {"interval_seconds", "got 86401"}},
+        BadCase{"BatchSize",
+                [](R& r) { r.set_batch_size(65); },
+                {"batch_size must be in [1, 64], got 65"}},
+        BadCase{
+            "Mode",
+            [](R& r) { r.set_sampling_mode(static_cast<v1::SamplingMode>(9)); },
+            {"sampling_mode", "got 9"}},
+        BadCase{"PasswordAlone",
+                [](R& r) { r.set_password("hunter2"); },
+                {"user must not be empty"}}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(StreamRequestTest, SaysWhatIsNotBuiltYet) {
+  v1::StartStreamRequest request = Good();
+  request.set_transport(v1::TRANSPORT_UDP);
+  EXPECT_THAT(CheckStartRequest(request, {}),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("udp")));
+}
+
+TEST(StreamRequestTest, NamesEachDifferenceAndNoSecret) {
+  const auto running = CheckStartRequest(Good(), {});
+  v1::StartStreamRequest other = Good();
+  other.set_rtsp_url("rtsp://user:hunter3@127.0.0.1:8554/demo");
+  other.set_interval_seconds(1);
+  other.add_models("animals");
+  const auto asked = CheckStartRequest(other, {});
+  const std::string difference =
+      Difference(running->url, running->spec, *asked);
+  EXPECT_THAT(difference, AllOf(HasSubstr("rtsp_url has other credentials"),
+                                HasSubstr("interval_seconds is 3, asked for 1"),
+                                HasSubstr("models is [], asked for [animals]"),
+                                Not(HasSubstr("hunter"))));
+  EXPECT_EQ(Difference(running->url, running->spec, *running), "");
+}
+
+TEST(StreamRequestTest, CredentialsGoOnWithANewPathButNotToAnotherHost) {
+  const auto current = CheckStartRequest(Good(), {});
+  v1::UpdateStreamRequest update;
+  update.set_rtsp_url("rtsp://127.0.0.1:8554/other");
+  auto url = UpdatedUrl(current->url, update);
+  ASSERT_THAT(url, IsOk());
+  EXPECT_THAT(url->Full(), HasSubstr("user:hunter2@127.0.0.1:8554/other"));
+  update.set_rtsp_url("rtsp://192.0.2.1/other");
+  url = UpdatedUrl(current->url, update);
+  ASSERT_THAT(url, IsOk());
+  EXPECT_THAT(url->Full(), Not(HasSubstr("hunter2")));
+}
+
+TEST(StreamRequestTest, APasswordAloneReplacesThePassword) {
+  const auto current = CheckStartRequest(Good(), {});
+  v1::UpdateStreamRequest update;
+  update.set_password("a@b:c/d");
+  const auto url = UpdatedUrl(current->url, update);
+  ASSERT_THAT(url, IsOk());
+  EXPECT_THAT(url->Full(), HasSubstr("user:a%40b%3Ac%2Fd@127.0.0.1:8554/demo"));
+}
+
+TEST(StreamRequestTest, ASecondNameGetsANumberWithin64Characters) {
+  const auto never = [](const std::string&) { return false; };
+  EXPECT_EQ(UniqueName("demo", never), "demo");
+  EXPECT_EQ(UniqueName("demo",
+                       [](const std::string& n) {
+                         return n == "demo" || n == "demo-2";
+                       }),
+            "demo-3");
+  const std::string full(64, 'x');
+  EXPECT_EQ(UniqueName(full, [&](const std::string& n) { return n == full; }),
+            std::string(62, 'x') + "-2");
+}
+
+}  // namespace
+}  // namespace camherd::capture

@@ -1,0 +1,535 @@
+#include "services/capture/stream_supervisor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "services/capture/spool_layout.h"
+#include "services/common/file.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/unit/capture/supervisor_testbed.h"
+
+namespace camherd::capture {
+namespace {
+
+using ::camherd::testing::FakeClock;
+using ::camherd::testing::IsOk;
+using ::camherd::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using testing::Eventually;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using testing::Testbed;
+
+constexpr char kUrl[] = "rtsp://user:hunter2@192.0.2.1:8554/demo";
+
+// The identities are checked by Get, and for the whole store by Stop.
+class StreamSupervisorTest : public ::testing::Test {
+ protected:
+  void SetUp() override { bed_.Start(); }
+
+  absl::StatusOr<v1::StartStreamResponse> Start(const std::string& url,
+                                                const std::string& camera_id,
+                                                double interval = 3) {
+    v1::StartStreamRequest request;
+    request.set_rtsp_url(url);
+    request.set_camera_id(camera_id);
+    request.set_interval_seconds(interval);
+    return bed_.supervisor->StartStream(request);
+  }
+
+  std::vector<double> GridLumas(const v1::Grid& grid) {
+    std::vector<double> lumas;
+    for (const auto& cell : grid.cells()) lumas.push_back(cell.mean_luma());
+    return lumas;
+  }
+
+  FakeClock clock_;
+  Testbed bed_{clock_};
+};
+
+TEST_F(StreamSupervisorTest, AStreamIsAssignedToTheWorkerWithItsSource) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  EXPECT_EQ(stream.process_name(), "demo");
+  EXPECT_EQ(stream.camera_id(), "demo");
+  EXPECT_EQ(stream.state(), v1::STREAM_STATE_STARTING);
+  EXPECT_EQ(stream.last_frame_age_seconds(), -1);
+  const v1::AssignStream assign = bed_.worker->Assigned(stream.stream_id());
+  EXPECT_EQ(assign.url(), kUrl);
+  EXPECT_EQ(assign.next_frame_seq(), 1);
+  EXPECT_EQ(assign.interval_seconds(), 3);
+  EXPECT_TRUE(std::filesystem::is_directory(assign.spool_dir()));
+  EXPECT_THAT(stream.DebugString(), Not(HasSubstr("hunter2")));
+}
+
+TEST_F(StreamSupervisorTest, TenFramesAreOneRecordedBatchAndLeaveTheDisk) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.worker->State(stream.stream_id(), v1::STREAM_STATE_RUNNING, "");
+  bed_.Take(stream.stream_id(), 10);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 10));
+  EXPECT_EQ(bed_.Files("frames"), 0);
+  const auto manifests = bed_.inference->manifests();
+  ASSERT_EQ(manifests.size(), 1u);
+  EXPECT_EQ(manifests[0].batch_seq(), 1);
+  EXPECT_EQ(manifests[0].frames_size(), 10);
+  EXPECT_THAT(manifests[0].models(), ElementsAre("animals"));
+  EXPECT_EQ(manifests[0].host_ip(), "192.0.2.7");
+  EXPECT_EQ(manifests[0].node_id(), "node");
+  EXPECT_EQ(manifests[0].frames_due(), 10);
+}
+
+TEST_F(StreamSupervisorTest, TheSameCameraAgainIsTheRunningStream) {
+  const auto first = Start(kUrl, "CAM-001");
+  const auto second = Start(kUrl, "CAM-001");
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(second, IsOk());
+  EXPECT_FALSE(first->already_running());
+  EXPECT_TRUE(second->already_running());
+  EXPECT_EQ(first->stream().stream_id(), second->stream().stream_id());
+  const auto unnamed = Start(kUrl, "");
+  const auto again = Start(kUrl, "");
+  ASSERT_THAT(again, IsOk());
+  EXPECT_FALSE(unnamed->already_running());
+  EXPECT_TRUE(again->already_running());
+}
+
+TEST_F(StreamSupervisorTest, TheSameCameraWithSomethingElseNamesWhatDiffers) {
+  ASSERT_THAT(Start(kUrl, "CAM-001"), IsOk());
+  EXPECT_THAT(Start(kUrl, "CAM-001", 1),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       AllOf(HasSubstr("CAM-001"),
+                             HasSubstr("interval_seconds is 3, asked for 1"))));
+  EXPECT_THAT(
+      Start("rtsp://192.0.2.1/other", "CAM-001"),
+      StatusIs(absl::StatusCode::kAlreadyExists,
+               AllOf(HasSubstr("rtsp_url"), Not(HasSubstr("hunter2")))));
+}
+
+TEST_F(StreamSupervisorTest, ASecondCameraOfTheSameNameGetsANumber) {
+  ASSERT_THAT(Start("rtsp://192.0.2.1/demo", ""), IsOk());
+  const auto second = Start("rtsp://192.0.2.2/demo", "");
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(second->stream().process_name(), "demo-2");
+  EXPECT_EQ(second->stream().camera_id(), "demo-2");
+}
+
+TEST_F(StreamSupervisorTest, StoppingFreesTheName) {
+  const v1::Stream first = bed_.StartCamera(kUrl);
+  bed_.StopCamera("demo");
+  const v1::Stream second = bed_.StartCamera(kUrl);
+  EXPECT_EQ(second.process_name(), "demo");
+  EXPECT_NE(second.stream_id(), first.stream_id());
+  EXPECT_EQ(bed_.Get("demo").stream_id(), second.stream_id());
+  EXPECT_EQ(bed_.Get(first.stream_id()).state(), v1::STREAM_STATE_STOPPED);
+}
+
+TEST_F(StreamSupervisorTest, StopSendsTheRestAndAnswersTheNineBrightest) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 13, 10);
+  const v1::StopStreamResponse stopped = bed_.StopCamera("demo");
+  EXPECT_EQ(stopped.grid_jpeg(), "grid");
+  EXPECT_THAT(GridLumas(stopped.grid()),
+              ElementsAre(22, 21, 20, 19, 18, 17, 16, 15, 14));
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 13));
+  EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_STOPPED);
+  std::vector<int> sizes;
+  for (const auto& manifest : bed_.inference->manifests()) {
+    sizes.push_back(manifest.frames_size());
+  }
+  EXPECT_THAT(sizes, ::testing::UnorderedElementsAre(10, 3));
+}
+
+TEST_F(StreamSupervisorTest, StopAgainAnswersTheSameGrid) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 10);
+  const auto first = bed_.StopCamera("demo");
+  bed_.grids.SetStatus(absl::UnavailableError("away"));
+  const auto second = bed_.StopCamera(stream.stream_id());
+  EXPECT_EQ(first.grid().file_name(), second.grid().file_name());
+  EXPECT_EQ(second.grid_jpeg(), "grid");
+  bed_.Restart();
+  EXPECT_EQ(bed_.StopCamera("demo").grid().file_name(),
+            first.grid().file_name());
+  EXPECT_EQ(bed_.grids.rendered(), 1);
+}
+
+TEST_F(StreamSupervisorTest, StopWithTooFewFramesSaysHowMany) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 4);
+  const auto stopped = bed_.StopCamera("demo");
+  EXPECT_FALSE(stopped.has_grid());
+  EXPECT_EQ(stopped.grid_reason(), "Not enough frames captured: 4 of 9");
+  EXPECT_FALSE(stopped.stream().desired_running());
+}
+
+TEST_F(StreamSupervisorTest, StopSaysWhenTheAggregatorIsAway) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 9);
+  bed_.grids.SetStatus(absl::UnavailableError("connection refused"));
+  const auto stopped = bed_.StopCamera("demo");
+  EXPECT_FALSE(stopped.has_grid());
+  EXPECT_THAT(stopped.grid_reason(), HasSubstr("connection refused"));
+  bed_.grids.SetStatus(absl::OkStatus());
+  EXPECT_TRUE(bed_.StopCamera("demo").has_grid());
+}
+
+TEST_F(StreamSupervisorTest, StopDoesNotWaitForAHangingWorker) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 3);
+  bed_.worker->SetAnswersRevoke(false);
+  const auto stopped = bed_.StopCamera("demo");
+  EXPECT_EQ(stopped.stream().state(), v1::STREAM_STATE_STOPPING);
+  // A sample that was under way still counts, and is sent.
+  bed_.Take(stream.stream_id(), 1);
+  bed_.worker->End(stream.stream_id());
+  ASSERT_TRUE(bed_.AwaitRecorded(stream.stream_id(), 4));
+  EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_STOPPED);
+}
+
+TEST_F(StreamSupervisorTest, AnUnknownNameListsWhatRuns) {
+  bed_.StartCamera(kUrl);
+  v1::StopStreamRequest request;
+  request.set_stream("demx");
+  EXPECT_THAT(bed_.supervisor->StopStream(request),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("demx"), HasSubstr("[demo]"))));
+}
+
+TEST_F(StreamSupervisorTest, AnUnknownModelStartsNothing) {
+  v1::StartStreamRequest request;
+  request.set_rtsp_url(kUrl);
+  request.add_models("unicorns");
+  EXPECT_THAT(bed_.supervisor->StartStream(request),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("got \"unicorns\"")));
+  bed_.inference->SetModel("pothole",
+                           absl::FailedPreconditionError("put weights there"));
+  request.set_models(0, "pothole");
+  EXPECT_THAT(bed_.supervisor->StartStream(request),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("put weights there")));
+  bed_.inference->SetModel("pothole", absl::UnavailableError("refused"));
+  EXPECT_THAT(bed_.supervisor->StartStream(request),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("inference")));
+  EXPECT_FALSE(std::filesystem::exists(bed_.data_dir() + "/frames"));
+  EXPECT_EQ(bed_.worker->running(), 0u);
+}
+
+TEST_F(StreamSupervisorTest, AStreamWithoutModelsOnlyRanks) {
+  const v1::Stream stream = bed_.StartCamera(kUrl, /*with_model=*/false);
+  bed_.Take(stream.stream_id(), 25);
+  const v1::Stream now = bed_.Get("demo");
+  EXPECT_EQ(now.accounting().ranked_only(), 25);
+  EXPECT_EQ(now.accounting().spooled(), 0);
+  EXPECT_EQ(now.brightest_count(), 9);
+  EXPECT_EQ(bed_.Files("frames"), 0);
+  // The nine and the newest.
+  EXPECT_EQ(bed_.Files("brightest"), 10);
+  EXPECT_THAT(bed_.inference->attempts(), IsEmpty());
+}
+
+TEST_F(StreamSupervisorTest, StoppingOneStreamLeavesOthersAlone) {
+  const v1::Stream a = bed_.StartCamera("rtsp://192.0.2.1/a");
+  const v1::Stream b = bed_.StartCamera("rtsp://192.0.2.1/b");
+  bed_.Take(a.stream_id(), 3);
+  bed_.Take(b.stream_id(), 3);
+  bed_.StopCamera("a");
+  EXPECT_EQ(bed_.worker->running(), 1u);
+  bed_.Take(b.stream_id(), 7);
+  EXPECT_TRUE(bed_.AwaitRecorded("b", 10));
+}
+
+TEST_F(StreamSupervisorTest, UpdateChangesTheRunningSession) {
+  const v1::Stream stream = bed_.StartCamera(kUrl, /*with_model=*/true);
+  bed_.Take(stream.stream_id(), 4);
+  v1::UpdateStreamRequest update;
+  update.set_stream("demo");
+  update.set_interval_seconds(1);
+  update.mutable_models();
+  update.set_rtsp_url("rtsp://192.0.2.1:8554/other");
+  const auto updated = bed_.supervisor->UpdateStream(update);
+  ASSERT_THAT(updated, IsOk());
+  EXPECT_EQ(updated->session_id(), stream.session_id());
+  EXPECT_THAT(updated->models(), IsEmpty());
+  const v1::AssignStream assign = bed_.worker->Assigned(stream.stream_id());
+  EXPECT_EQ(assign.interval_seconds(), 1);
+  EXPECT_EQ(assign.url(), "rtsp://user:hunter2@192.0.2.1:8554/other");
+  EXPECT_EQ(assign.next_frame_seq(), 5);
+  // What was taken for the model still goes to it.
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 4));
+  bed_.Take(stream.stream_id(), 2);
+  EXPECT_EQ(bed_.Get("demo").accounting().ranked_only(), 2);
+}
+
+TEST_F(StreamSupervisorTest, DeleteForgetsTheStreamAndCountsItsFrames) {
+  bed_.inference->SetOpen(false);
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 12);
+  v1::DeleteStreamRequest request;
+  request.set_stream("demo");
+  ASSERT_THAT(bed_.supervisor->DeleteStream(request), IsOk());
+  ASSERT_THAT(bed_.supervisor->DeleteStream(request), IsOk());
+  bed_.inference->SetOpen(true);
+  EXPECT_EQ(bed_.Files("frames") + bed_.Files("brightest"), 0);
+  EXPECT_EQ(bed_.worker->running(), 0u);
+  const auto snapshot = bed_.supervisor->Snapshot();
+  ASSERT_THAT(snapshot, IsOk());
+  testing::ExpectIdentities(snapshot->total);
+  EXPECT_EQ(snapshot->total.dropped().at("deleted"), 12);
+}
+
+TEST_F(StreamSupervisorTest, ListsPageByPageNewestFirst) {
+  for (const char* name : {"a", "b", "c"}) {
+    clock_.Advance(absl::Seconds(1));
+    bed_.StartCamera(absl::StrCat("rtsp://192.0.2.1/", name));
+  }
+  v1::ListStreamsRequest request;
+  request.set_page_size(2);
+  auto page = bed_.supervisor->ListStreams(request);
+  ASSERT_THAT(page, IsOk());
+  ASSERT_EQ(page->streams_size(), 2);
+  EXPECT_EQ(page->streams(0).camera_id(), "c");
+  EXPECT_EQ(page->streams(1).camera_id(), "b");
+  request.set_page_token(page->next_page_token());
+  page = bed_.supervisor->ListStreams(request);
+  ASSERT_EQ(page->streams_size(), 1);
+  EXPECT_EQ(page->streams(0).camera_id(), "a");
+  EXPECT_EQ(page->next_page_token(), "");
+  request.set_page_token("nonsense");
+  EXPECT_THAT(
+      bed_.supervisor->ListStreams(request),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("page_token")));
+  v1::ListStreamsRequest filtered;
+  filtered.add_states(v1::STREAM_STATE_STARTING);
+  filtered.set_camera_id("b");
+  EXPECT_EQ(bed_.supervisor->ListStreams(filtered)->streams_size(), 1);
+}
+
+TEST_F(StreamSupervisorTest, TheNewestFrameOutlivesItsBatch) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  v1::GetLatestFrameRequest request;
+  request.set_stream("demo");
+  EXPECT_THAT(bed_.supervisor->GetLatestFrame(request),
+              StatusIs(absl::StatusCode::kNotFound));
+  bed_.Take(stream.stream_id(), 10);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 10));
+  bed_.Take(stream.stream_id(), 1);
+  clock_.Advance(absl::Seconds(5));
+  auto newest = bed_.supervisor->GetLatestFrame(request);
+  ASSERT_THAT(newest, IsOk());
+  EXPECT_EQ(newest->frame().info().frame_seq(), 11);
+  EXPECT_EQ(newest->frame().jpeg(), "jpeg");
+  EXPECT_EQ(newest->age_seconds(), 5);
+  request.set_acknowledged(true);
+  auto acknowledged = bed_.supervisor->GetLatestFrame(request);
+  ASSERT_THAT(acknowledged, IsOk());
+  EXPECT_EQ(acknowledged->frame().info().frame_seq(), 10);
+  EXPECT_EQ(acknowledged->frame().jpeg(), "jpeg");
+  ASSERT_EQ(acknowledged->detections_size(), 1);
+  EXPECT_EQ(acknowledged->detections(0).class_name(), "dog");
+  bed_.Kill();
+  EXPECT_EQ(
+      bed_.supervisor->GetLatestFrame(request)->frame().info().frame_seq(), 10);
+}
+
+TEST_F(StreamSupervisorTest, ARestartResumesTheSessionAndCountsTheTimeAway) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 4);
+  bed_.Stop();
+  clock_.Advance(absl::Seconds(10));
+  bed_.Start();
+  const v1::AssignStream assign = bed_.worker->Assigned(stream.stream_id());
+  EXPECT_EQ(assign.session_id(), stream.session_id());
+  EXPECT_EQ(assign.next_frame_seq(), 5);
+  EXPECT_EQ(bed_.Get("demo").accounting().missed().at("service_down"), 3);
+  // What was open at SIGTERM went out as a shorter batch.
+  EXPECT_TRUE(bed_.AwaitRecorded("demo", 4));
+  bed_.Take(stream.stream_id(), 10);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 14));
+  EXPECT_EQ(bed_.inference->manifests().back().batch_seq(), 2);
+}
+
+TEST_F(StreamSupervisorTest, AStoppedStreamStaysStoppedAfterARestart) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.StopCamera("demo");
+  bed_.Kill();
+  EXPECT_EQ(bed_.worker->running(), 0u);
+  EXPECT_EQ(bed_.Get(stream.stream_id()).state(), v1::STREAM_STATE_STOPPED);
+}
+
+TEST_F(StreamSupervisorTest, AKillAtAnyPointKeepsTheIdentities) {
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, /*batch_size=*/3);
+  bed_.inference->SetOpen(false);
+  bed_.before_start = [&] { bed_.inference->SetOpen(false); };
+  int64_t taken = 0;
+  for (int round = 0; round < 8; ++round) {
+    bed_.Take(stream.stream_id(), 1 + round % 3, 10 * round);
+    taken += 1 + round % 3;
+    // A file whose event never came.
+    v1::FromWorker lost;
+    bed_.worker->Write(stream.stream_id(), 255, clock_.Now(), "jpeg", lost);
+    bed_.Kill();
+    const v1::Stream now = bed_.Get("demo");
+    EXPECT_EQ(now.accounting().captured(), taken);
+    EXPECT_EQ(now.accounting().spooled(), taken);
+    EXPECT_EQ(bed_.Files("frames"), taken);
+    EXPECT_EQ(now.brightest_count(), std::min<int64_t>(taken, 9));
+  }
+  bed_.inference->SetOpen(true);
+  bed_.StopCamera("demo");
+  EXPECT_TRUE(bed_.AwaitRecorded("demo", taken));
+  EXPECT_EQ(bed_.inference->recorded(), bed_.inference->manifests().size());
+}
+
+TEST_F(StreamSupervisorTest, TheNineSurviveAKill) {
+  const v1::Stream stream = bed_.StartCamera(kUrl, /*with_model=*/false);
+  for (const double luma : {50, 1, 60, 2, 70, 3, 80, 4, 90, 5, 100, 6}) {
+    bed_.worker->Take(stream.stream_id(), luma, clock_.Now());
+  }
+  bed_.Kill();
+  bed_.worker->Take(stream.stream_id(), 75, clock_.Now());
+  EXPECT_THAT(GridLumas(bed_.StopCamera("demo").grid()),
+              ElementsAre(100, 90, 80, 75, 70, 60, 50, 6, 5));
+}
+
+TEST_F(StreamSupervisorTest, LostFilesAreCountedWithTheirBatch) {
+  bed_.before_start = [&] { bed_.inference->SetOpen(false); };
+  bed_.inference->SetOpen(false);
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 12);
+  const std::string dir = bed_.worker->Assigned(stream.stream_id()).spool_dir();
+  std::filesystem::remove(FrameFile(dir, 3));   // Sealed, in batch 1.
+  std::filesystem::remove(FrameFile(dir, 12));  // Open.
+  bed_.Kill();
+  EXPECT_EQ(bed_.Get("demo").accounting().dropped().at("file_lost"), 6);
+  bed_.inference->SetOpen(true);
+  bed_.StopCamera("demo");
+  EXPECT_TRUE(bed_.AwaitRecorded("demo", 6));
+}
+
+TEST_F(StreamSupervisorTest, AFailingStateIsShownWithItsReason) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.worker->State(stream.stream_id(), v1::STREAM_STATE_AUTH_FAILED,
+                     "401 for rtsp://user:hunter2@192.0.2.1/demo");
+  bed_.worker->Miss(stream.stream_id(), "not_connected", 5);
+  const v1::Stream now = bed_.Get("demo");
+  EXPECT_EQ(now.state(), v1::STREAM_STATE_AUTH_FAILED);
+  EXPECT_THAT(now.state_reason(), HasSubstr("401"));
+  EXPECT_THAT(now.state_reason(), Not(HasSubstr("hunter2")));
+  EXPECT_EQ(now.accounting().missed().at("not_connected"), 5);
+}
+
+TEST_F(StreamSupervisorTest, AStreamThatEndsByItselfIsAssignedAgain) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 2);
+  bed_.worker->End(stream.stream_id());
+  const v1::AssignStream assign = bed_.worker->Assigned(stream.stream_id());
+  EXPECT_EQ(assign.next_frame_seq(), 3);
+  EXPECT_EQ(assign.connect_delay_seconds(), 1);
+}
+
+class SpoolQuotaTest : public StreamSupervisorTest {
+ protected:
+  // No batch can be sent: the refusal names no reason to wait less.
+  void SetUp() override {
+    bed_.before_start = [this] {
+      bed_.inference->SetRefusal([](const v1::BatchManifest&) {
+        return absl::ResourceExhaustedError("admission is full");
+      });
+    };
+  }
+};
+
+TEST_F(SpoolQuotaTest, TheOldestSealedBatchesGoPastTheQuota) {
+  bed_.options.spool_stream_max_bytes = 4 * 25;
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 40);
+  const v1::Stream now = bed_.Get("demo");
+  EXPECT_LE(now.spool_bytes(), 100);
+  EXPECT_GE(now.accounting().dropped().at("quota"), 10);
+  EXPECT_EQ(now.accounting().dropped().at("quota") % 5, 0);
+  bed_.inference->SetRefusal(nullptr);
+  bed_.StopCamera("demo");
+  ASSERT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Milliseconds(1));
+    return bed_.Get("demo").accounting().spooled() == 0;
+  }));
+  // The newest was not among the dropped.
+  EXPECT_EQ(bed_.inference->manifests().front().batch_seq(), 8);
+}
+
+TEST_F(SpoolQuotaTest, WithNothingToDropTheStreamPauses) {
+  bed_.options.spool_stream_max_bytes = 4 * 5;
+  bed_.before_start = nullptr;
+  bed_.Start();
+  bed_.inference->LoseAnswers(1 << 20);
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  // Its fate is unknown once it has been sent.
+  bed_.Take(stream.stream_id(), 5);
+  ASSERT_TRUE(Eventually([&] {
+    const auto rows = bed_.store->OldestDroppable("", 10);
+    return rows.ok() && rows->empty();
+  }));
+  bed_.Take(stream.stream_id(), 1);
+  ASSERT_TRUE(
+      Eventually([&] { return bed_.worker->paused(stream.stream_id()); }));
+  bed_.worker->Miss(stream.stream_id(), "spool_full", 2);
+  EXPECT_EQ(bed_.Get("demo").accounting().missed().at("spool_full"), 2);
+  EXPECT_EQ(bed_.Get("demo").accounting().dropped_size(), 0);
+  bed_.inference->LoseAnswers(0);
+  for (int i = 0; i < 6; ++i) clock_.Advance(absl::Seconds(1));
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 6));
+  ASSERT_TRUE(
+      Eventually([&] { return !bed_.worker->paused(stream.stream_id()); }));
+}
+
+TEST_F(SpoolQuotaTest, OldBatchesAreDroppedByAge) {
+  bed_.options.spool_max_age = absl::Hours(1);
+  bed_.options.sender.queue.backoff = {absl::Hours(10), absl::Hours(10)};
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 5);
+  ASSERT_TRUE(
+      Eventually([&] { return !bed_.Get("demo").sending_reason().empty(); }));
+  clock_.Advance(absl::Hours(2));
+  ASSERT_TRUE(Eventually(
+      [&] { return bed_.Get("demo").accounting().dropped_size() > 0; }));
+  EXPECT_EQ(bed_.Get("demo").accounting().dropped().at("max_age"), 5);
+  EXPECT_EQ(bed_.Files("frames"), 0);
+}
+
+TEST_F(StreamSupervisorTest, HistoryIsBounded) {
+  bed_.Stop();
+  bed_.options.history_streams = 2;
+  bed_.Start();
+  for (int i = 0; i < 4; ++i) {
+    clock_.Advance(absl::Seconds(1));
+    const v1::Stream stream = bed_.StartCamera(kUrl, false);
+    bed_.Take(stream.stream_id(), 1);
+    bed_.StopCamera("demo");
+  }
+  ASSERT_TRUE(Eventually(
+      [&] { return bed_.supervisor->ListStreams({})->streams_size() == 2; }));
+  const auto snapshot = bed_.supervisor->Snapshot();
+  EXPECT_EQ(snapshot->total.captured(), 4);
+  testing::ExpectIdentities(snapshot->total);
+}
+
+TEST_F(StreamSupervisorTest, MoreStreamsThanAllowedAreRefused) {
+  bed_.Stop();
+  bed_.options.max_streams = 1;
+  bed_.Start();
+  ASSERT_THAT(Start("rtsp://192.0.2.1/a", ""), IsOk());
+  EXPECT_THAT(Start("rtsp://192.0.2.1/b", ""),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("max_streams is 1")));
+}
+
+}  // namespace
+}  // namespace camherd::capture
