@@ -1,0 +1,52 @@
+#include "services/capture/aggregator_client.h"
+
+#include <grpcpp/client_context.h>
+
+#include "camherd/v1/aggregator_service.grpc.pb.h"
+#include "services/capture/call_registry.h"
+#include "services/common/grpc_client.h"
+#include "services/common/grpc_status.h"
+
+namespace camherd::capture {
+namespace {
+
+class AggregatorClient : public GridPeer {
+ public:
+  explicit AggregatorClient(const std::string& target)
+      : stub_(v1::AggregatorService::NewStub(MakeChannel(target))) {}
+
+  absl::StatusOr<v1::RenderGridResponse> RenderGrid(
+      const v1::RenderGridHeader& header, const std::vector<v1::Frame>& frames,
+      absl::Duration timeout) override {
+    grpc::ClientContext context;
+    CallRegistry::Scope scope(calls_, context);
+    SetDeadline(context, timeout);
+    v1::RenderGridResponse response;
+    const auto writer = stub_->RenderGrid(&context, &response);
+    v1::RenderGridRequest request;
+    *request.mutable_header() = header;
+    bool alive = writer->Write(request);
+    for (size_t i = 0; alive && i < frames.size(); ++i) {
+      *request.mutable_frame() = frames[i];
+      alive = writer->Write(request);
+    }
+    writer->WritesDone();
+    const absl::Status status = FromGrpcStatus(writer->Finish(), &context);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  void Cancel() override { calls_.CancelAll(); }
+
+ private:
+  const std::unique_ptr<v1::AggregatorService::Stub> stub_;
+  CallRegistry calls_;
+};
+
+}  // namespace
+
+std::unique_ptr<GridPeer> MakeAggregatorClient(const std::string& target) {
+  return std::make_unique<AggregatorClient>(target);
+}
+
+}  // namespace camherd::capture

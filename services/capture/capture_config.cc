@@ -1,0 +1,127 @@
+#include "services/capture/capture_config.h"
+
+#include <unistd.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "services/capture/address_policy.h"
+#include "services/capture/stream_request.h"
+#include "services/common/camera_url.h"
+#include "services/common/status_macros.h"
+
+namespace camherd::capture {
+namespace {
+
+constexpr double kDay = 86400;
+
+std::string HostName() {
+  char name[256] = {};
+  if (gethostname(name, sizeof(name) - 1) != 0 || !IsValidId(name)) {
+    return "localhost";
+  }
+  return name;
+}
+
+bool IsLoopback(absl::string_view listen) {
+  absl::string_view host = listen.substr(0, listen.rfind(':'));
+  return host == "localhost" || host == "[::1]" || host == "::1" ||
+         absl::StartsWith(host, "127.");
+}
+
+}  // namespace
+
+absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
+                                                const std::string& data_dir) {
+  CaptureConfig out;
+  ConfigSection section = config.Section("capture");
+  out.listen = section.String("listen", "127.0.0.1:50051");
+  out.metrics_listen = section.String("metrics_listen", "127.0.0.1:50061");
+  out.reflection = section.Bool("reflection", true);
+  out.inference = section.String("inference", "127.0.0.1:50052");
+  out.aggregator = section.String("aggregator", "127.0.0.1:50053");
+
+  StreamSupervisor::Options& supervisor = out.supervisor;
+  const std::string node_id = section.String("node_id", "");
+  if (!node_id.empty() && !IsValidId(node_id)) {
+    section.Fail("node_id",
+                 "must be empty or match [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
+  }
+  supervisor.session.node_id = node_id.empty() ? HostName() : node_id;
+  supervisor.session.host_ip = section.String("host_ip", "");
+  supervisor.session.data_dir = data_dir;
+  supervisor.defaults.interval_seconds = section.Double(
+      "interval_seconds", 3, kMinIntervalSeconds, kMaxIntervalSeconds);
+  supervisor.defaults.batch_size = section.Int("batch_size", 10, 1, 64);
+  supervisor.max_streams = section.Int("max_streams", 1000, 1, 100000);
+  supervisor.history_streams = section.Int("history_streams", 1000, 0, 100000);
+
+  const bool sync =
+      section.Choice("fsync", "batch", {"none", "batch"}) == "batch";
+  out.store.data_dir = data_dir;
+  out.store.sync = sync;
+  supervisor.session.sync = sync;
+
+  StreamWorker::Options& worker = out.worker;
+  worker.decode_threads = section.Int("decode_threads", 0, 0, 256);
+  worker.jpeg_quality = section.Int("jpeg_quality", 85, 1, 100);
+  worker.retry_initial =
+      section.Seconds("retry_initial_seconds", 1, 0.001, kDay);
+  worker.retry_max = section.Seconds("retry_max_seconds", 60, 0.001, kDay);
+  worker.retry_slow = section.Seconds("retry_slow_seconds", 60, 0.001, kDay);
+  worker.healthy_after =
+      section.Seconds("healthy_after_seconds", 60, 0.001, kDay);
+  worker.connect_timeout =
+      section.Seconds("connect_timeout_seconds", 30, 0.1, 3600);
+  worker.stall_timeout =
+      section.Seconds("stall_timeout_seconds", 10, 0.1, 3600);
+  worker.gop_max_bytes = section.Bytes("gop_max_bytes", int64_t{32} << 20,
+                                       int64_t{64} << 10, int64_t{1} << 30);
+  supervisor.connects_per_second =
+      section.Double("connects_per_second", 20, 0.1, 10000);
+  supervisor.connects_per_second_per_host =
+      section.Double("connects_per_second_per_host", 2, 0.1, 10000);
+
+  supervisor.spool_stream_max_bytes =
+      section.Bytes("spool_stream_max_bytes", int64_t{1} << 30,
+                    int64_t{1} << 10, int64_t{1} << 50);
+  supervisor.spool_total_max_bytes =
+      section.Bytes("spool_total_max_bytes", int64_t{16} << 30,
+                    int64_t{1} << 10, int64_t{1} << 50);
+  supervisor.spool_max_age =
+      section.Seconds("spool_max_age_seconds", kDay, 0.1, 366 * kDay);
+
+  BatchSender::Options& sender = supervisor.sender;
+  sender.concurrency = section.Int("send_concurrency", 4, 1, 256);
+  sender.timeout = section.Seconds("send_timeout_seconds", 60, 0.1, 3600);
+  sender.queue.backoff.initial =
+      section.Seconds("send_retry_initial_seconds", 1, 0.001, 3600);
+  sender.queue.backoff.max =
+      section.Seconds("send_retry_max_seconds", 30, 0.001, 3600);
+  sender.queue.slow_retry =
+      section.Seconds("send_retry_slow_seconds", 60, 0.001, kDay);
+  supervisor.prepare_timeout =
+      section.Seconds("prepare_timeout_seconds", 5, 0.1, 60);
+
+  out.allow_networks = section.List("allow_networks", {});
+  if (const auto policy =
+          AddressPolicy::Create({.allow_networks = out.allow_networks});
+      !policy.ok()) {
+    section.Fail("allow_networks", policy.status().message());
+  }
+  out.not_ready_delay = section.Seconds("not_ready_delay_seconds", 0, 0, 60);
+  out.drain = section.Seconds("drain_seconds", 3, 0, 60);
+  out.per_camera_metrics = section.Bool("per_camera_metrics", true);
+  CAMHERD_RETURN_IF_ERROR(section.Finish());
+  out.effective = section.effective();
+
+  // The gateway's section is the gateway's to check.
+  ConfigSection gateway = config.Section("gateway");
+  for (const std::string& listen :
+       gateway.List("listen", {"localhost:5000", "localhost:8000"})) {
+    out.allow_loopback = out.allow_loopback && IsLoopback(listen);
+  }
+  return out;
+}
+
+}  // namespace camherd::capture

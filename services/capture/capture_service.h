@@ -1,0 +1,79 @@
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "camherd/v1/capture_service.grpc.pb.h"
+#include "services/capture/capture_metrics.h"
+#include "services/capture/stream_supervisor.h"
+#include "services/common/bounded_queue.h"
+
+namespace camherd::capture {
+
+// CaptureService over gRPC: translates, counts, and hands each call to a fixed
+// number of threads, since the supervisor may block on disks and peers. Calls
+// wait in a bounded queue; when it is full they are answered
+// RESOURCE_EXHAUSTED at once.
+//
+// WatchStreams and ProbeSource are not built yet: UNIMPLEMENTED.
+//
+// `Stop` is called after the server has stopped; it may be called twice.
+class CaptureGrpcService : public v1::CaptureService::CallbackService {
+ public:
+  struct Options {
+    int threads = 16;
+    int queue = 256;
+  };
+
+  // Both must outlive it; `metrics` may be null.
+  CaptureGrpcService(const Options& options, StreamSupervisor& supervisor,
+                     CaptureMetrics* metrics);
+  ~CaptureGrpcService() override;
+
+  void Stop();
+
+  grpc::ServerUnaryReactor* StartStream(
+      grpc::CallbackServerContext* context,
+      const v1::StartStreamRequest* request,
+      v1::StartStreamResponse* response) override;
+  grpc::ServerUnaryReactor* StopStream(
+      grpc::CallbackServerContext* context,
+      const v1::StopStreamRequest* request,
+      v1::StopStreamResponse* response) override;
+  grpc::ServerUnaryReactor* GetStream(grpc::CallbackServerContext* context,
+                                      const v1::GetStreamRequest* request,
+                                      v1::Stream* response) override;
+  grpc::ServerUnaryReactor* ListStreams(
+      grpc::CallbackServerContext* context,
+      const v1::ListStreamsRequest* request,
+      v1::ListStreamsResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateStream(grpc::CallbackServerContext* context,
+                                         const v1::UpdateStreamRequest* request,
+                                         v1::Stream* response) override;
+  grpc::ServerUnaryReactor* DeleteStream(
+      grpc::CallbackServerContext* context,
+      const v1::DeleteStreamRequest* request,
+      v1::DeleteStreamResponse* response) override;
+  grpc::ServerUnaryReactor* GetLatestFrame(
+      grpc::CallbackServerContext* context,
+      const v1::GetLatestFrameRequest* request,
+      v1::GetLatestFrameResponse* response) override;
+  grpc::ServerUnaryReactor* GetGrid(grpc::CallbackServerContext* context,
+                                    const v1::GetGridRequest* request,
+                                    v1::GetGridResponse* response) override;
+
+ private:
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Call(
+      const char* method, grpc::CallbackServerContext* context,
+      const Request* request, Response* response,
+      absl::StatusOr<Response> (StreamSupervisor::*call)(const Request&));
+
+  StreamSupervisor& supervisor_;
+  CaptureMetrics* const metrics_;
+  BoundedQueue<std::function<void()>> calls_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace camherd::capture

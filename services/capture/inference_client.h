@@ -1,0 +1,13 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "services/capture/peers.h"
+
+namespace camherd::capture {
+
+// The inference service over gRPC. `target` as MakeChannel takes it.
+std::unique_ptr<InferencePeer> MakeInferenceClient(const std::string& target);
+
+}  // namespace camherd::capture

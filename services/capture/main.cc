@@ -1,0 +1,106 @@
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_join.h"
+#include "services/capture/address_policy.h"
+#include "services/capture/aggregator_client.h"
+#include "services/capture/capture_config.h"
+#include "services/capture/capture_metrics.h"
+#include "services/capture/capture_service.h"
+#include "services/capture/in_process_worker.h"
+#include "services/capture/inference_client.h"
+#include "services/capture/libav_packet_source.h"
+#include "services/capture/stream_store.h"
+#include "services/capture/stream_supervisor.h"
+#include "services/capture/stream_worker.h"
+#include "services/common/clock.h"
+#include "services/common/file.h"
+#include "services/common/grpc_server.h"
+#include "services/common/log.h"
+#include "services/common/metrics_exporter.h"
+#include "services/common/service_main.h"
+#include "services/common/status_macros.h"
+
+namespace camherd::capture {
+namespace {
+
+absl::Status Run(const CaptureConfig& config) {
+  Clock& clock = Clock::Real();
+  // The truth first: it also keeps a second service out of the folder.
+  CAMHERD_RETURN_IF_ERROR(MakeDirs(config.store.data_dir));
+  CAMHERD_ASSIGN_OR_RETURN(const auto store, StreamStore::Open(config.store));
+  CAMHERD_ASSIGN_OR_RETURN(const auto exporter,
+                           MetricsExporter::Create(config.metrics_listen));
+  CaptureMetrics metrics(*exporter, config.per_camera_metrics);
+  const auto inference = MakeInferenceClient(config.inference);
+  const auto aggregator = MakeAggregatorClient(config.aggregator);
+  StreamSupervisor supervisor(config.supervisor, *store, *inference,
+                              *aggregator, &metrics, clock);
+
+  // Then what receives, since the supervisor assigns the resumed streams.
+  CAMHERD_ASSIGN_OR_RETURN(
+      const AddressPolicy policy,
+      AddressPolicy::Create({.allow_networks = config.allow_networks,
+                             .allow_loopback = config.allow_loopback}));
+  InProcessWorker worker(std::make_unique<StreamWorker>(
+      config.worker, MakeLibavPacketSources(policy, clock),
+      [&](const v1::FromWorker& event) {
+        if (event.has_sample()) metrics.SampleTaken(event.sample());
+        supervisor.OnEvent(event);
+      },
+      clock));
+  CAMHERD_RETURN_IF_ERROR(supervisor.Start(worker));
+  metrics.Attach(supervisor);
+
+  // Last what takes requests.
+  CaptureGrpcService service({}, supervisor, &metrics);
+  const auto server = GrpcServer::Start(
+      {.listen = config.listen, .reflection = config.reflection}, {&service},
+      {"camherd.v1.CaptureService"});
+  if (!server.ok()) {
+    supervisor.Shutdown();
+    return server.status();
+  }
+  (*server)->SetServing(true);
+  LogInfo("serving", {{"grpc", (*server)->address()},
+                      {"metrics", exporter->address()},
+                      {"data_dir", config.store.data_dir}});
+
+  ShutdownSignal().Wait();
+  (*server)->SetServing(false);
+  clock.SleepFor(config.not_ready_delay);
+  (*server)->Stop(config.drain);
+  service.Stop();
+  supervisor.Shutdown();
+  metrics.Detach();
+  LogInfo("stopped");
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  const ServiceArgs args = StartServiceMain(
+      argc, argv, "capture", "Samples RTSP cameras and sends what they show.");
+  if (args.done) return args.exit_code;
+  const auto config = LoadCaptureConfig(args.config, args.data_dir);
+  if (!config.ok()) {
+    LogError("bad configuration", {{"status", config.status()}});
+    return 2;
+  }
+  if (args.check_config) {
+    std::puts("configuration ok");
+    return 0;
+  }
+  LogInfo("starting", {{"capture", absl::StrJoin(config->effective, " ")}});
+  if (absl::Status status = Run(*config); !status.ok()) {
+    LogError("start failed", {{"status", status}});
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace camherd::capture
+
+int main(int argc, char** argv) { return camherd::capture::Main(argc, argv); }
