@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+#include "services/common/backoff.h"
+#include "services/inference/environment.h"
+#include "services/inference/inference_metrics.h"
+#include "services/inference/model_registry.h"
+
+namespace camherd::inference {
+
+struct EngineFactoryOptions {
+  Environment::Options environment;
+  // Folder for what models' libraries write, absolute.
+  std::string cache_dir;
+  int workers_per_model = 1;
+  int threads_per_worker = 1;
+  int64_t worker_memory_bytes = 0;
+  absl::Duration worker_start_timeout = absl::Seconds(120);
+  absl::Duration batch_timeout = absl::Seconds(120);
+  Backoff::Options worker_backoff = {absl::Milliseconds(200),
+                                     absl::Seconds(10)};
+  int64_t max_frame_pixels = 33177600;
+};
+
+// Makes the engines this binary has: "venv", with its environment, and "hog".
+// kUnimplemented for the others a manifest may name. `metrics` may be null and
+// must outlive the factory.
+EngineFactory MakeEngineFactory(const EngineFactoryOptions& options,
+                                InferenceMetrics* metrics);
+
+}  // namespace camherd::inference

@@ -1,0 +1,162 @@
+#include "services/inference/hog_engine.h"
+
+#include <cmath>
+#include <opencv2/core.hpp>
+#include <opencv2/imgproc.hpp>
+#include <opencv2/objdetect.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "services/inference/jpeg_decoder.h"
+#include "services/inference/nms.h"
+
+namespace camherd::inference {
+namespace {
+
+constexpr int kMaxWidth = 640;
+// The detector's window.
+constexpr int kWindowWidth = 64;
+constexpr int kWindowHeight = 128;
+constexpr double kRimX = 0.1;
+constexpr double kRimY = 0.07;
+
+double ScoreOf(double margin) { return 1 / (1 + std::exp(-2 * margin)); }
+
+}  // namespace
+
+struct HogEngine::Impl {
+  Options options;
+  cv::HOGDescriptor detector;
+
+  mutable absl::Mutex mu;
+  int running ABSL_GUARDED_BY(mu) = 0;
+  int waiting ABSL_GUARDED_BY(mu) = 0;
+  bool stopped ABSL_GUARDED_BY(mu) = false;
+
+  // False: stopped, or no turn within `timeout`.
+  bool TakeTurn(absl::Duration timeout) {
+    absl::MutexLock lock(&mu);
+    ++waiting;
+    const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+      return stopped || running < options.parallel;
+    };
+    const bool ready =
+        mu.AwaitWithTimeout(absl::Condition(&free), timeout) && !stopped;
+    --waiting;
+    if (ready) ++running;
+    return ready;
+  }
+
+  void GiveTurn() {
+    absl::MutexLock lock(&mu);
+    --running;
+  }
+
+  bool IsStopped() const {
+    absl::MutexLock lock(&mu);
+    return stopped;
+  }
+
+  // Adds what one decoded picture holds.
+  void Detect(const BgrPicture& decoded, const Picture& picture,
+              double min_score,
+              std::vector<camherd::v1::Detection>& detections) const {
+    cv::Mat image(decoded.height, decoded.width, CV_8UC3,
+                  const_cast<uint8_t*>(decoded.pixels.data()));
+    double scale = 1;
+    if (decoded.width > kMaxWidth) {
+      scale = static_cast<double>(kMaxWidth) / decoded.width;
+      cv::Mat small;
+      cv::resize(image, small, cv::Size(), scale, scale, cv::INTER_AREA);
+      image = small;
+    }
+    if (image.cols < kWindowWidth || image.rows < kWindowHeight) return;
+    std::vector<cv::Rect> found;
+    std::vector<double> margins;
+    detector.detectMultiScale(image, found, margins, /*hitThreshold=*/0,
+                              cv::Size(8, 8), cv::Size(), /*scale=*/1.05,
+                              /*groupThreshold=*/0);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const double score = ScoreOf(margins[i]);
+      if (score < min_score) continue;
+      const cv::Rect& r = found[i];
+      camherd::v1::Detection detection;
+      detection.set_class_name("person");
+      detection.set_confidence(static_cast<float>(score));
+      detection.set_frame_index(picture.frame_index);
+      camherd::v1::Box& box = *detection.mutable_box();
+      const auto at = [scale](double v) {
+        return static_cast<float>(v / scale);
+      };
+      box.set_x1(at(r.x + kRimX * r.width));
+      box.set_x2(at(r.x + (1 - kRimX) * r.width));
+      box.set_y1(at(r.y + kRimY * r.height));
+      box.set_y2(at(r.y + (1 - kRimY) * r.height));
+      if (ClipBox(decoded.width, decoded.height, box)) {
+        detections.push_back(std::move(detection));
+      }
+    }
+  }
+};
+
+HogEngine::HogEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+HogEngine::~HogEngine() { Stop(); }
+
+absl::StatusOr<std::unique_ptr<HogEngine>> HogEngine::Create(
+    const Options& options) {
+  // Our threads are the parallelism; OpenCV's pool would only spin.
+  cv::setNumThreads(1);
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  impl->detector.setSVMDetector(cv::HOGDescriptor::getDefaultPeopleDetector());
+  return std::unique_ptr<HogEngine>(new HogEngine(std::move(impl)));
+}
+
+absl::StatusOr<InferResult> HogEngine::Infer(absl::Span<const Picture> pictures,
+                                             const InferOptions& options) {
+  if (!impl_->TakeTurn(options.queue_timeout)) {
+    return absl::UnavailableError("the hog engine had no turn");
+  }
+  InferResult result;
+  absl::Status status;
+  try {
+    for (const Picture& picture : pictures) {
+      if (impl_->IsStopped()) {
+        status = absl::UnavailableError("the hog engine is stopping");
+        break;
+      }
+      const auto decoded = DecodeJpeg(picture.jpeg, impl_->options.max_pixels);
+      if (!decoded.ok()) {
+        result.undecodable_frames.push_back(picture.frame_index);
+        continue;
+      }
+      impl_->Detect(*decoded, picture, options.min_score, result.detections);
+    }
+  } catch (const cv::Exception& error) {
+    status = absl::AbortedError(absl::StrCat("OpenCV: ", error.what()));
+  }
+  impl_->GiveTurn();
+  if (!status.ok()) return status;
+  SuppressNonMaxima(result.detections, options.nms_iou);
+  return result;
+}
+
+void HogEngine::Stop() {
+  absl::MutexLock lock(&impl_->mu);
+  impl_->stopped = true;
+  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(impl_->mu) {
+    return impl_->running == 0;
+  };
+  impl_->mu.Await(absl::Condition(&idle));
+}
+
+int HogEngine::queue_depth() const {
+  absl::MutexLock lock(&impl_->mu);
+  return impl_->waiting;
+}
+
+}  // namespace camherd::inference

@@ -1,0 +1,498 @@
+#include "services/inference/inference_core.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/common/camera_url.h"
+#include "services/common/clock.h"
+#include "services/common/file.h"
+#include "services/common/log.h"
+#include "services/common/retry_delay.h"
+#include "services/common/status_macros.h"
+#include "services/inference/jpeg_decoder.h"
+
+namespace camherd::inference {
+namespace {
+
+using camherd::v1::BatchManifest;
+using camherd::v1::Detection;
+using camherd::v1::InferBatchHeader;
+using camherd::v1::InferBatchResponse;
+using camherd::v1::ModelResult;
+
+constexpr int kMaxFrames = 64;
+constexpr int kMaxModels = 16;
+constexpr int kDigestBytes = 32;
+
+ResultsCache::Key KeyOf(const BatchManifest& manifest) {
+  return {manifest.session_id(), manifest.batch_seq()};
+}
+
+// What capture does with a batch that the aggregator did not take: only what
+// says that the batch itself is at fault may pass through.
+absl::Status AggregatorStatus(const absl::Status& status,
+                              absl::Duration retry) {
+  switch (status.code()) {
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kDataLoss:
+      return status;
+    default:
+      return WithRetryDelay(
+          absl::UnavailableError(absl::StrCat(
+              "the aggregator did not record it: ", status.message())),
+          RetryDelay(status).value_or(retry));
+  }
+}
+
+void SetFailed(ModelResult& result, const std::string& reason) {
+  result.set_outcome(camherd::v1::OUTCOME_CODE_FAILED);
+  result.set_reason(reason);
+}
+
+}  // namespace
+
+InferenceCore::Batch::~Batch() {
+  absl::MutexLock lock(&core_.mu_);
+  core_.active_.erase(KeyOf(header_.manifest()));
+  core_.bytes_in_flight_ -= bytes_;
+}
+
+absl::Status InferenceCore::Batch::AddFrame(camherd::v1::Frame frame) {
+  const BatchManifest& manifest = header_.manifest();
+  const auto index = static_cast<int>(jpegs_.size());
+  if (index >= manifest.frames_size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "more frames than the ", manifest.frames_size(), " of the manifest"));
+  }
+  const auto& info = manifest.frames(index);
+  if (static_cast<int64_t>(frame.jpeg().size()) != info.size_bytes()) {
+    return absl::DataLossError(
+        absl::StrCat("frame ", index, " has ", frame.jpeg().size(),
+                     " bytes, the manifest says ", info.size_bytes()));
+  }
+  if (Sha256(frame.jpeg()) != info.sha256()) {
+    return absl::DataLossError(absl::StrCat(
+        "frame ", index, " has another SHA-256 than the manifest says"));
+  }
+  jpegs_.push_back(std::move(*frame.mutable_jpeg()));
+  return absl::OkStatus();
+}
+
+InferenceCore::InferenceCore(const Options& options, ModelRegistry& registry,
+                             ResultSink& sink, InferenceMetrics* metrics)
+    : options_(options),
+      registry_(registry),
+      sink_(sink),
+      metrics_(metrics),
+      cache_(options.cache_batches, options.cache_bytes),
+      batch_pool_(options.max_batches_in_flight,
+                  static_cast<size_t>(options.max_batches_in_flight)),
+      ad_hoc_pool_(options.max_detects_in_flight,
+                   static_cast<size_t>(options.max_detects_in_flight) * 4) {}
+
+InferenceCore::~InferenceCore() { Stop(); }
+
+absl::Status InferenceCore::CheckHeader(const InferBatchHeader& header,
+                                        int64_t* bytes) const {
+  const BatchManifest& manifest = header.manifest();
+  if (header.manifest_sha256().size() != kDigestBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("manifest_sha256 must be 32 bytes, got ",
+                     header.manifest_sha256().size()));
+  }
+  CAMHERD_RETURN_IF_ERROR(CheckId("manifest.stream_id", manifest.stream_id()));
+  CAMHERD_RETURN_IF_ERROR(
+      CheckId("manifest.session_id", manifest.session_id()));
+  CAMHERD_RETURN_IF_ERROR(CheckId("manifest.camera_id", manifest.camera_id()));
+  if (manifest.batch_seq() < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "manifest.batch_seq must be at least 1, got ", manifest.batch_seq()));
+  }
+  if (manifest.models_size() < 1 || manifest.models_size() > kMaxModels) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("manifest.models must hold 1 to ", kMaxModels,
+                     " names, got ", manifest.models_size()));
+  }
+  std::set<std::string> names;
+  for (const std::string& name : manifest.models()) {
+    CAMHERD_RETURN_IF_ERROR(CheckId("manifest.models", name));
+    if (!names.insert(name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("manifest.models names ", name, " twice"));
+    }
+  }
+  if (manifest.frames_size() < 1 || manifest.frames_size() > kMaxFrames) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("manifest.frames must hold 1 to ", kMaxFrames,
+                     " frames, got ", manifest.frames_size()));
+  }
+  *bytes = 0;
+  for (int i = 0; i < manifest.frames_size(); ++i) {
+    const auto& frame = manifest.frames(i);
+    if (frame.sha256().size() != kDigestBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("manifest.frames[", i, "].sha256 must be 32 bytes, got ",
+                       frame.sha256().size()));
+    }
+    if (frame.size_bytes() < 1 ||
+        frame.size_bytes() > options_.max_frame_bytes) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "manifest.frames[", i, "].size_bytes must be in [1, ",
+          options_.max_frame_bytes, "], got ", frame.size_bytes()));
+    }
+    *bytes += frame.size_bytes();
+  }
+  if (*bytes > options_.max_bytes_in_flight) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the batch has ", *bytes, " bytes, at most ",
+                     options_.max_bytes_in_flight, " can be taken"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InferenceCore::CheckModels(const BatchManifest& manifest) {
+  std::vector<std::string> failed;
+  std::string preparing;
+  bool preparing_had_failed = true;
+  bool one_ready = false;
+  for (const std::string& name : manifest.models()) {
+    const ModelRegistry::Use use = registry_.Acquire(name);
+    if (use.state == camherd::v1::MODEL_STATE_READY) {
+      one_ready = true;
+    } else if (use.state == camherd::v1::MODEL_STATE_FAILED) {
+      failed.push_back(absl::StrCat(name, ": ", use.failure));
+    } else {
+      preparing = name;
+      preparing_had_failed = preparing_had_failed && !use.failure.empty();
+    }
+  }
+  if (!preparing.empty() && !(one_ready && preparing_had_failed)) {
+    return WithRetryDelay(absl::UnavailableError(absl::StrCat(
+                              "model ", preparing, " is being prepared")),
+                          options_.model_retry);
+  }
+  if (one_ready) return absl::OkStatus();
+  return WithRetryDelay(
+      absl::FailedPreconditionError(
+          absl::StrCat("all models are FAILED: ", absl::StrJoin(failed, "; "))),
+      options_.model_retry);
+}
+
+absl::StatusOr<std::unique_ptr<InferenceCore::Batch>> InferenceCore::Admit(
+    InferBatchHeader header) {
+  int64_t bytes = 0;
+  CAMHERD_RETURN_IF_ERROR(CheckHeader(header, &bytes));
+  const BatchManifest& manifest = header.manifest();
+  const ResultsCache::Key key = KeyOf(manifest);
+  {
+    absl::MutexLock lock(&mu_);
+    if (draining_) {
+      return WithRetryDelay(absl::UnavailableError("the service is stopping"),
+                            options_.admission_retry);
+    }
+    if (active_.count(key) > 0) {
+      return WithRetryDelay(
+          absl::UnavailableError("this batch is being worked on"),
+          options_.admission_retry);
+    }
+  }
+  if (const absl::Status available = sink_.CheckAvailable(); !available.ok()) {
+    return WithRetryDelay(available, options_.aggregator_retry);
+  }
+  if (!cache_.Has(key, header.manifest_sha256())) {
+    CAMHERD_RETURN_IF_ERROR(CheckModels(manifest));
+  }
+  absl::MutexLock lock(&mu_);
+  if (static_cast<int>(active_.size()) >= options_.max_batches_in_flight ||
+      bytes_in_flight_ + bytes > options_.max_bytes_in_flight) {
+    return WithRetryDelay(absl::ResourceExhaustedError(absl::StrCat(
+                              active_.size(), " batches of ", bytes_in_flight_,
+                              " bytes are in flight")),
+                          options_.admission_retry);
+  }
+  if (!active_.insert(key).second) {
+    return WithRetryDelay(
+        absl::UnavailableError("this batch is being worked on"),
+        options_.admission_retry);
+  }
+  bytes_in_flight_ += bytes;
+  return std::unique_ptr<Batch>(new Batch(*this, std::move(header), bytes));
+}
+
+void InferenceCore::Run(std::unique_ptr<Batch> batch, Cancelled cancelled,
+                        BatchDone done) {
+  const int missing = batch->header_.manifest().frames_size() -
+                      static_cast<int>(batch->jpegs_.size());
+  // shared_ptr, since a std::function must be copyable. `done` is copied, so
+  // that it can still be called when the task is refused.
+  auto task = [this, shared = std::shared_ptr<Batch>(std::move(batch)),
+               cancelled = std::move(cancelled), done, missing]() mutable {
+    absl::StatusOr<InferBatchResponse> response =
+        missing == 0 ? Work(*shared, *cancelled)
+                     : absl::InvalidArgumentError(absl::StrCat(
+                           missing, " frames of the manifest did not come"));
+    // What admission granted is given back before the answer, so that the
+    // sender's next batch finds room.
+    shared.reset();
+    done(std::move(response));
+  };
+  if (!batch_pool_.TryRun(std::move(task))) {
+    done(WithRetryDelay(absl::UnavailableError("the service is stopping"),
+                        options_.admission_retry));
+  }
+}
+
+absl::StatusOr<InferBatchResponse> InferenceCore::Work(
+    const Batch& batch, const std::atomic<bool>& cancelled) {
+  const BatchManifest& manifest = batch.header_.manifest();
+  const std::string& digest = batch.header_.manifest_sha256();
+  const ResultsCache::Key key = KeyOf(manifest);
+  std::optional<ResultsCache::Results> results = cache_.Find(key, digest);
+  if (results.has_value()) {
+    if (metrics_ != nullptr) metrics_->CacheHit();
+  } else {
+    if (cancelled) return absl::CancelledError("the sender has gone");
+    CAMHERD_ASSIGN_OR_RETURN(results, Infer(batch));
+    cache_.Put(key, digest, *results);
+  }
+
+  camherd::v1::AddBatchResultHeader header;
+  *header.mutable_manifest() = manifest;
+  header.set_manifest_sha256(digest);
+  header.set_traceparent(batch.header_.traceparent());
+  std::set<int> wanted = {0};
+  for (const ModelResult& result : *results) {
+    *header.add_results() = result;
+    for (const Detection& detection : result.detections()) {
+      wanted.insert(detection.frame_index());
+    }
+  }
+  std::vector<ResultSink::PictureRef> pictures;
+  pictures.reserve(wanted.size());
+  for (const int index : wanted) {
+    pictures.push_back({index, batch.jpegs_[static_cast<size_t>(index)]});
+  }
+  const auto recorded = sink_.AddBatchResult(header, pictures);
+  if (!recorded.ok()) {
+    LogWarning("batch not recorded", {{"stream", manifest.stream_id()},
+                                      {"batch", manifest.batch_seq()},
+                                      {"error", recorded.status()}});
+    return AggregatorStatus(recorded.status(), options_.aggregator_retry);
+  }
+  InferBatchResponse response;
+  response.set_record_id(recorded->record_id());
+  response.set_already_recorded(recorded->already_recorded());
+  *response.mutable_results() = std::move(*header.mutable_results());
+  return response;
+}
+
+absl::StatusOr<ResultsCache::Results> InferenceCore::Infer(const Batch& batch) {
+  std::vector<Picture> pictures;
+  std::vector<int> undecodable;
+  for (size_t i = 0; i < batch.jpegs_.size(); ++i) {
+    const auto size =
+        ReadJpegHeader(batch.jpegs_[i], options_.max_frame_pixels);
+    if (size.ok()) {
+      pictures.push_back(
+          {static_cast<int>(i), batch.jpegs_[i], size->width, size->height});
+    } else {
+      undecodable.push_back(static_cast<int>(i));
+      LogWarning("frame cannot be decoded",
+                 {{"stream", batch.header_.manifest().stream_id()},
+                  {"batch", batch.header_.manifest().batch_seq()},
+                  {"frame_index", i},
+                  {"error", size.status()}});
+    }
+  }
+  if (metrics_ != nullptr && !undecodable.empty()) {
+    metrics_->FramesUndecodable(static_cast<int>(undecodable.size()));
+  }
+  ResultsCache::Results results;
+  bool all_failed = true;
+  for (const std::string& name : batch.header_.manifest().models()) {
+    CAMHERD_ASSIGN_OR_RETURN(ModelResult result,
+                             InferModel(name, pictures, undecodable));
+    // Engine and outcome say whether it was the model or only this batch.
+    all_failed = all_failed &&
+                 result.outcome() == camherd::v1::OUTCOME_CODE_FAILED &&
+                 result.engine().empty();
+    results.push_back(std::move(result));
+  }
+  if (all_failed) {
+    std::vector<std::string> reasons;
+    for (const ModelResult& result : results) {
+      reasons.push_back(absl::StrCat(result.model(), ": ", result.reason()));
+    }
+    return WithRetryDelay(
+        absl::FailedPreconditionError(absl::StrCat(
+            "all models are FAILED: ", absl::StrJoin(reasons, "; "))),
+        options_.model_retry);
+  }
+  return results;
+}
+
+absl::StatusOr<ModelResult> InferenceCore::InferModel(
+    const std::string& name, const std::vector<Picture>& pictures,
+    const std::vector<int>& undecodable) {
+  const ModelRegistry::Use use = registry_.Acquire(name);
+  ModelResult result;
+  result.set_model(name);
+  if (use.manifest != nullptr) {
+    result.set_section(use.manifest->section);
+    result.set_complaint_type(use.manifest->complaint_type);
+    *result.mutable_complaint_classes() = {
+        use.manifest->complaint_classes.begin(),
+        use.manifest->complaint_classes.end()};
+  }
+  if (use.engine == nullptr) {
+    if (use.failure.empty()) {
+      return WithRetryDelay(absl::UnavailableError(absl::StrCat(
+                                "model ", name, " is being prepared")),
+                            options_.model_retry);
+    }
+    SetFailed(result, use.failure);
+    return result;
+  }
+  result.set_engine(use.engine->name());
+  result.set_device(use.engine->device());
+  result.set_weights_sha256(use.weights_sha256);
+  *result.mutable_undecodable_frames() = {undecodable.begin(),
+                                          undecodable.end()};
+  if (pictures.empty()) {
+    result.set_outcome(camherd::v1::OUTCOME_CODE_SKIPPED);
+    result.set_reason("no picture of the batch can be decoded");
+    return result;
+  }
+  const absl::Duration start = Clock::Real().SteadyNow();
+  absl::StatusOr<InferResult> found =
+      use.engine->Infer(pictures, {.min_score = use.manifest->min_score,
+                                   .nms_iou = use.manifest->nms_iou,
+                                   .queue_timeout = options_.queue_timeout});
+  const absl::Duration time = Clock::Real().SteadyNow() - start;
+  result.set_inference_seconds(absl::ToDoubleSeconds(time));
+  if (absl::IsUnavailable(found.status())) {
+    return WithRetryDelay(found.status(), options_.model_retry);
+  }
+  registry_.CountBatch(name, found.ok());
+  if (metrics_ != nullptr) metrics_->ModelRan(name, found.ok(), time);
+  if (!found.ok()) {
+    SetFailed(result, std::string(found.status().message()));
+    if (absl::IsFailedPrecondition(found.status())) {
+      registry_.ReportBroken(name, use.engine.get(), found.status());
+      result.clear_engine();
+      result.clear_device();
+    }
+    return result;
+  }
+  result.set_outcome(camherd::v1::OUTCOME_CODE_OK);
+  for (Detection& detection : found->detections) {
+    *result.add_detections() = std::move(detection);
+  }
+  for (const int index : found->undecodable_frames) {
+    result.add_undecodable_frames(index);
+  }
+  if (metrics_ != nullptr) {
+    metrics_->FramesUndecodable(
+        static_cast<int>(found->undecodable_frames.size()));
+  }
+  std::sort(result.mutable_undecodable_frames()->begin(),
+            result.mutable_undecodable_frames()->end());
+  return result;
+}
+
+void InferenceCore::Detect(camherd::v1::DetectRequest request,
+                           DetectDone done) {
+  // shared_ptr, so that the picture is not copied with the task.
+  auto shared =
+      std::make_shared<camherd::v1::DetectRequest>(std::move(request));
+  if (!ad_hoc_pool_.TryRun(
+          [this, shared, done] { done(DetectNow(*shared)); })) {
+    done(WithRetryDelay(
+        absl::ResourceExhaustedError("too many pictures are waiting"),
+        options_.admission_retry));
+  }
+}
+
+absl::StatusOr<camherd::v1::DetectResponse> InferenceCore::DetectNow(
+    const camherd::v1::DetectRequest& request) {
+  CAMHERD_RETURN_IF_ERROR(CheckId("model", request.model()));
+  for (const auto& [field, present, value] :
+       {std::tuple{"min_score", request.has_min_score(), request.min_score()},
+        std::tuple{"nms_iou", request.has_nms_iou(), request.nms_iou()}}) {
+    if (present && !(value >= 0 && value <= 1)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, " must be in [0, 1], got ", value));
+    }
+  }
+  if (static_cast<int64_t>(request.jpeg().size()) > options_.max_frame_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("jpeg must have at most ", options_.max_frame_bytes,
+                     " bytes, got ", request.jpeg().size()));
+  }
+  const auto size = ReadJpegHeader(request.jpeg(), options_.max_frame_pixels);
+  if (!size.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("jpeg: ", size.status().message()));
+  }
+  CAMHERD_RETURN_IF_ERROR(registry_.Get(request.model()).status());
+  const ModelRegistry::Use use = registry_.Acquire(request.model());
+  if (use.engine == nullptr) {
+    if (use.state == camherd::v1::MODEL_STATE_FAILED) {
+      return absl::FailedPreconditionError(use.failure);
+    }
+    return WithRetryDelay(absl::UnavailableError(absl::StrCat(
+                              "model ", request.model(), " is being prepared")),
+                          options_.model_retry);
+  }
+  const absl::Duration start = Clock::Real().SteadyNow();
+  const Picture picture = {0, request.jpeg(), size->width, size->height};
+  CAMHERD_ASSIGN_OR_RETURN(
+      InferResult found,
+      use.engine->Infer(
+          {picture},
+          {.min_score = request.has_min_score() ? request.min_score()
+                                                : use.manifest->min_score,
+           .nms_iou = request.has_nms_iou() ? request.nms_iou()
+                                            : use.manifest->nms_iou,
+           .queue_timeout = options_.queue_timeout}));
+  if (!found.undecodable_frames.empty()) {
+    return absl::InvalidArgumentError("jpeg: the picture is broken");
+  }
+  camherd::v1::DetectResponse response;
+  for (Detection& detection : found.detections) {
+    *response.add_detections() = std::move(detection);
+  }
+  response.set_width(size->width);
+  response.set_height(size->height);
+  response.set_engine(use.engine->name());
+  response.set_device(use.engine->device());
+  response.set_inference_seconds(
+      absl::ToDoubleSeconds(Clock::Real().SteadyNow() - start));
+  return response;
+}
+
+int InferenceCore::batches_in_flight() {
+  absl::MutexLock lock(&mu_);
+  return static_cast<int>(active_.size());
+}
+
+int64_t InferenceCore::bytes_in_flight() {
+  absl::MutexLock lock(&mu_);
+  return bytes_in_flight_;
+}
+
+void InferenceCore::Drain() {
+  absl::MutexLock lock(&mu_);
+  draining_ = true;
+}
+
+void InferenceCore::Stop() {
+  Drain();
+  batch_pool_.Stop();
+  ad_hoc_pool_.Stop();
+}
+
+}  // namespace camherd::inference

@@ -1,0 +1,64 @@
+#include "services/inference/jpeg_decoder.h"
+
+#include <turbojpeg.h>
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/status_macros.h"
+
+namespace camherd::inference {
+namespace {
+
+using Handle = std::unique_ptr<void, decltype(&tjDestroy)>;
+
+const unsigned char* Bytes(absl::string_view jpeg) {
+  return reinterpret_cast<const unsigned char*>(jpeg.data());
+}
+
+absl::StatusOr<JpegSize> ReadHeader(tjhandle handle, absl::string_view jpeg,
+                                    int64_t max_pixels) {
+  JpegSize size;
+  int subsampling = 0;
+  int colorspace = 0;
+  if (jpeg.empty() ||
+      tjDecompressHeader3(handle, Bytes(jpeg), jpeg.size(), &size.width,
+                          &size.height, &subsampling, &colorspace) != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("not a JPEG: ", tjGetErrorStr2(handle)));
+  }
+  if (int64_t{size.width} * size.height > max_pixels) {
+    return absl::OutOfRangeError(absl::StrCat("a picture of ", size.width, "x",
+                                              size.height, " has more than ",
+                                              max_pixels, " pixels"));
+  }
+  return size;
+}
+
+}  // namespace
+
+absl::StatusOr<JpegSize> ReadJpegHeader(absl::string_view jpeg,
+                                        int64_t max_pixels) {
+  const Handle handle(tjInitDecompress(), tjDestroy);
+  return ReadHeader(handle.get(), jpeg, max_pixels);
+}
+
+absl::StatusOr<BgrPicture> DecodeJpeg(absl::string_view jpeg,
+                                      int64_t max_pixels) {
+  const Handle handle(tjInitDecompress(), tjDestroy);
+  CAMHERD_ASSIGN_OR_RETURN(const JpegSize size,
+                           ReadHeader(handle.get(), jpeg, max_pixels));
+  BgrPicture picture{size.width, size.height, {}};
+  picture.pixels.resize(static_cast<size_t>(size.width) * size.height * 3);
+  // A warning (cut short, bits wrong) is an error here: half a grey picture
+  // must not be looked at as if it were one.
+  if (tjDecompress2(handle.get(), Bytes(jpeg), jpeg.size(),
+                    picture.pixels.data(), size.width, 0, size.height, TJPF_BGR,
+                    0) != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("broken JPEG: ", tjGetErrorStr2(handle.get())));
+  }
+  return picture;
+}
+
+}  // namespace camherd::inference

@@ -1,0 +1,186 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "camherd/v1/model.pb.h"
+#include "services/common/clock.h"
+#include "services/inference/engine.h"
+#include "services/inference/model_manifest.h"
+#include "services/inference/prepare_progress.h"
+#include "services/inference/stop_signal.h"
+#include "services/inference/weights_fetcher.h"
+
+namespace camherd::inference {
+
+class InferenceMetrics;
+
+// What an engine is made from.
+struct EngineRequest {
+  const ModelManifest& manifest;
+  // One of the manifest's.
+  std::string engine;
+  // Absolute; empty where the engine needs none.
+  std::string weights_path;
+  // The environment is to be wiped and built again.
+  bool rebuild = false;
+};
+
+// Makes a ready engine; blocks for seconds to minutes on a preparing thread.
+// kUnimplemented: that engine is not built into this binary.
+using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<Engine>>(
+    const EngineRequest&, const PrepareProgressFn&, const StopSignal&)>;
+
+// The models under models/, their states, and one engine for each that is
+// ready.
+//
+// A model is prepared by Prepare, or by a batch that needs it: first its
+// weights, then the first of its engines that can be made. All who ask share
+// one preparation, which goes on when they leave. At most
+// `prepare_concurrency` models are prepared at once, the others wait their
+// turn. A model that FAILED is tried again when somebody asks by Prepare, or
+// needs it once `failed_retry` has passed.
+//
+// Thread-safe. Stop ends preparations and engines; the destructor stops.
+class ModelRegistry {
+ public:
+  struct Options {
+    // Absolute folder of the model folders.
+    std::string models_dir = {};
+    // $CAMHERD_WEIGHTS_DIR; may be empty.
+    std::string weights_dir = {};
+    // Where fetched weights are kept, absolute.
+    std::string cache_dir = {};
+    bool fetch_weights = true;
+    WeightsFetcher::Options fetcher = {};
+    int prepare_concurrency = 1;
+    absl::Duration failed_retry = absl::Seconds(300);
+  };
+
+  // What a batch needs to know of a model.
+  struct Use {
+    camherd::v1::ModelState state = camherd::v1::MODEL_STATE_ABSENT;
+    // shared_ptr since an engine may be replaced while a batch runs on it;
+    // null unless READY.
+    std::shared_ptr<Engine> engine;
+    std::shared_ptr<const ModelManifest> manifest;
+    std::string weights_sha256;
+    // Why it is FAILED, or why it was before the preparation that runs now.
+    std::string failure;
+    // kNotFound for a model that is not there.
+    absl::Status status;
+  };
+
+  // Called, on any thread and without locks held, after a model changed. The
+  // callee reads the new state by Get.
+  using WatchFn = std::function<void()>;
+
+  // Reads the manifests; one that is wrong makes its model FAILED, not the
+  // start. `metrics` may be null.
+  ModelRegistry(const Options& options, EngineFactory factory, Clock& clock,
+                InferenceMetrics* metrics);
+  ~ModelRegistry();
+
+  std::vector<camherd::v1::Model> List();
+  absl::StatusOr<camherd::v1::Model> Get(const std::string& name);
+
+  // Begins the preparation where it is neither ready nor under way, and
+  // answers the state at once. kNotFound: no such model; kFailedPrecondition:
+  // it cannot become ready as things are (weights missing, manifest wrong).
+  absl::StatusOr<camherd::v1::Model> Prepare(const std::string& name,
+                                             bool rebuild);
+
+  // What to run `name` with; begins its preparation where that is needed.
+  Use Acquire(const std::string& name);
+
+  // The engine that Acquire gave said kFailedPrecondition: the model is
+  // FAILED and the engine is dropped.
+  void ReportBroken(const std::string& name, const Engine* engine,
+                    const absl::Status& status);
+  // Counts a batch.
+  void CountBatch(const std::string& name, bool ok);
+
+  // Stops the engine; the environment stays. kNotFound; kFailedPrecondition
+  // while it is being prepared. Blocks until the engine has ended.
+  absl::StatusOr<camherd::v1::Model> Unload(const std::string& name);
+
+  int64_t Watch(const std::string& name, WatchFn fn);
+  void Unwatch(int64_t id);
+
+  // Batches that wait for their turn, and worker restarts, by model.
+  struct EngineSample {
+    std::string model;
+    camherd::v1::ModelState state;
+    int queue_depth;
+    int64_t worker_restarts;
+  };
+  std::vector<EngineSample> Samples();
+
+  void Stop();
+
+ private:
+  struct Entry {
+    std::shared_ptr<const ModelManifest> manifest;  // Null: it is wrong.
+    camherd::v1::Model model;
+    std::shared_ptr<Engine> engine;
+    bool preparing = false;
+    bool rebuild = false;
+    std::string failure;
+    absl::Duration failed_at = absl::ZeroDuration();
+    // Restarts of engines that are gone.
+    int64_t past_restarts = 0;
+  };
+
+  void ReadFolder();
+  void LoadManifest(const std::string& name, Entry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckQuickly(const ModelManifest& manifest) const;
+  void Enqueue(const std::string& name, Entry& entry, bool rebuild)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void RunPreparing();
+  absl::StatusOr<std::shared_ptr<Engine>> Make(const std::string& name,
+                                               const ModelManifest& manifest,
+                                               bool rebuild);
+  absl::StatusOr<std::string> ProvideWeights(const std::string& name,
+                                             const ModelManifest& manifest,
+                                             const std::string& engine);
+  void Report(const std::string& name, const PrepareProgress& progress);
+  void SetState(Entry& entry, camherd::v1::ModelState state,
+                const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Fail(Entry& entry, const absl::Status& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  camherd::v1::Model Snapshot(const Entry& entry) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Calls the watchers of `name`.
+  void Notify(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_);
+
+  const Options options_;
+  const EngineFactory factory_;
+  Clock& clock_;
+  InferenceMetrics* const metrics_;
+  const WeightsFetcher fetcher_;
+  StopSignal stop_;
+  std::vector<std::thread> threads_;
+
+  absl::Mutex mu_;
+  std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
+  std::deque<std::string> queue_ ABSL_GUARDED_BY(mu_);
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+  int64_t next_watch_ ABSL_GUARDED_BY(mu_) = 1;
+  // shared_ptr: a call may still run when its watch is taken away.
+  std::map<int64_t, std::pair<std::string, std::shared_ptr<WatchFn>>> watches_
+      ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace camherd::inference
