@@ -1,0 +1,306 @@
+#include "services/aggregator/camera_directory.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/aggregator/camera_csv.h"
+#include "services/common/camera_url.h"
+#include "services/common/file.h"
+#include "services/common/log.h"
+#include "services/common/status_macros.h"
+#include "services/common/time_proto.h"
+
+namespace camherd::aggregator {
+namespace {
+
+constexpr size_t kMaxLoggedRows = 20;
+constexpr size_t kMaxWarned = 10000;
+constexpr size_t kMaxNameBytes = 200;
+constexpr int kMaxAreas = 100;
+
+absl::Status CheckDegrees(absl::string_view field, bool present, double value,
+                          double limit) {
+  if (!present || (std::isfinite(value) && std::fabs(value) <= limit)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      field, " must be in [", -limit, ", ", limit, "], got ", value));
+}
+
+absl::Status CheckPolygon(absl::string_view field, const v1::Polygon& polygon) {
+  if (polygon.points_size() < 3 || polygon.points_size() > 64) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ".points must number 3..64, got ", polygon.points_size()));
+  }
+  for (const v1::Point& point : polygon.points()) {
+    for (const double share : {point.x(), point.y()}) {
+      if (!(share >= 0 && share <= 1)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(field, ".points must be in [0, 1], got ", share));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCamera(const v1::Camera& camera) {
+  CAMHERD_RETURN_IF_ERROR(CheckId("camera_id", camera.camera_id()));
+  if (camera.name().size() > kMaxNameBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("name must have at most ", kMaxNameBytes, " bytes, got ",
+                     camera.name().size()));
+  }
+  if (camera.has_latitude() != camera.has_longitude()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("latitude and longitude must be given together, got only ",
+                     camera.has_latitude() ? "latitude" : "longitude"));
+  }
+  CAMHERD_RETURN_IF_ERROR(
+      CheckDegrees("latitude", camera.has_latitude(), camera.latitude(), 90));
+  CAMHERD_RETURN_IF_ERROR(CheckDegrees("longitude", camera.has_longitude(),
+                                       camera.longitude(), 180));
+  if (camera.privacy_masks_size() > kMaxAreas ||
+      camera.zones_size() > kMaxAreas) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "privacy_masks and zones must number at most ", kMaxAreas, ", got ",
+        camera.privacy_masks_size(), " and ", camera.zones_size()));
+  }
+  for (const v1::Polygon& mask : camera.privacy_masks()) {
+    CAMHERD_RETURN_IF_ERROR(CheckPolygon("privacy_masks", mask));
+  }
+  for (const v1::Zone& zone : camera.zones()) {
+    CAMHERD_RETURN_IF_ERROR(CheckPolygon("zones.area", zone.area()));
+  }
+  for (const auto& [name, score] : camera.class_thresholds()) {
+    if (!(score >= 0 && score <= 1)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("class_thresholds must be in [0, 1], got ", score));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What tells one state of a file from another; empty: there is no file.
+absl::StatusOr<std::string> FileStamp(const std::string& path) {
+  struct stat info = {};
+  if (::stat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT) return std::string();
+    return ErrnoStatus(errno, "stat", path);
+  }
+  return absl::StrCat(info.st_ino, " ", info.st_size, " ", info.st_mtim.tv_sec,
+                      ".", info.st_mtim.tv_nsec);
+}
+
+}  // namespace
+
+CameraDirectory::CameraDirectory(const Options& options, RecordStore& store,
+                                 Clock& clock, AggregatorMetrics& metrics)
+    : options_(options), store_(store), clock_(clock), metrics_(metrics) {}
+
+absl::StatusOr<std::unique_ptr<CameraDirectory>> CameraDirectory::Create(
+    const Options& options, RecordStore& store, Clock& clock,
+    AggregatorMetrics& metrics) {
+  std::unique_ptr<CameraDirectory> directory(
+      new CameraDirectory(options, store, clock, metrics));
+  CAMHERD_ASSIGN_OR_RETURN(std::vector<StoredCamera> stored,
+                           store.LoadCameras());
+  {
+    absl::MutexLock lock(&directory->mu_);
+    for (StoredCamera& camera : stored) {
+      const std::string id = camera.camera.camera_id();
+      directory->cameras_[id] = std::move(camera);
+    }
+    metrics.SetCameras(directory->cameras_.size());
+  }
+  directory->PollCsv();
+  return directory;
+}
+
+CameraDirectory::~CameraDirectory() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  if (watcher_.joinable()) watcher_.join();
+}
+
+void CameraDirectory::StartWatching() {
+  if (options_.csv_path.empty() || watcher_.joinable()) return;
+  watcher_ = std::thread([this] { WatchLoop(); });
+}
+
+void CameraDirectory::WatchLoop() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      mu_.AwaitWithTimeout(absl::Condition(&stopping_), options_.poll_interval);
+      if (stopping_) return;
+    }
+    PollCsv();
+  }
+}
+
+void CameraDirectory::PollCsv() {
+  if (options_.csv_path.empty()) return;
+  std::string text;
+  {
+    absl::MutexLock lock(&change_mu_);
+    const absl::StatusOr<std::string> stamp = FileStamp(options_.csv_path);
+    const std::string seen =
+        stamp.ok() ? *stamp : std::string(stamp.status().message());
+    if (seen == csv_stamp_) return;
+    csv_stamp_ = seen;
+    if (seen.empty()) return;
+    absl::StatusOr<std::string> content =
+        stamp.ok() ? ReadFile(options_.csv_path, options_.max_csv_bytes)
+                   : stamp.status();
+    if (!content.ok()) {
+      LogWarning("camera CSV cannot be read",
+                 {{"path", options_.csv_path}, {"error", content.status()}});
+      return;
+    }
+    text = *std::move(content);
+  }
+  const absl::StatusOr<v1::ImportCamerasResponse> imported = Import(text);
+  if (!imported.ok()) {
+    metrics_.SetCsvRowErrors(1);
+    LogWarning("camera CSV not imported",
+               {{"path", options_.csv_path}, {"error", imported.status()}});
+    // Where the store failed, the next look tries again.
+    if (!absl::IsInvalidArgument(imported.status())) {
+      absl::MutexLock lock(&change_mu_);
+      csv_stamp_.clear();
+    }
+    return;
+  }
+  metrics_.SetCsvRowErrors(static_cast<size_t>(imported->errors_size()));
+  LogInfo("camera CSV imported", {{"path", options_.csv_path},
+                                  {"added", imported->added()},
+                                  {"updated", imported->updated()},
+                                  {"unchanged", imported->unchanged()},
+                                  {"bad_rows", imported->errors_size()}});
+  size_t logged = 0;
+  for (const v1::RowError& error : imported->errors()) {
+    if (++logged > kMaxLoggedRows) break;
+    LogWarning("camera CSV row not used", {{"path", options_.csv_path},
+                                           {"line", error.line()},
+                                           {"reason", error.message()}});
+  }
+}
+
+std::optional<v1::Camera> CameraDirectory::Find(
+    const std::string& camera_id) const {
+  absl::MutexLock lock(&mu_);
+  const auto found = cameras_.find(camera_id);
+  if (found == cameras_.end()) return std::nullopt;
+  return found->second.camera;
+}
+
+std::optional<v1::Camera> CameraDirectory::FindForRecord(
+    const std::string& camera_id) {
+  std::optional<v1::Camera> camera = Find(camera_id);
+  if (camera.has_value() && camera->has_latitude()) return camera;
+  metrics_.UnknownCamera();
+  {
+    absl::MutexLock lock(&mu_);
+    if (warned_.size() >= kMaxWarned) warned_.clear();
+    if (!warned_.insert(camera_id).second) return camera;
+  }
+  LogWarning("place of camera not known, its records have null coordinates",
+             {{"camera", camera_id}, {"csv", options_.csv_path}});
+  return camera;
+}
+
+std::vector<v1::Camera> CameraDirectory::List(const std::string& after,
+                                              size_t limit) const {
+  absl::MutexLock lock(&mu_);
+  std::vector<v1::Camera> cameras;
+  for (auto it = cameras_.upper_bound(after);
+       it != cameras_.end() && cameras.size() < limit; ++it) {
+    cameras.push_back(it->second.camera);
+  }
+  return cameras;
+}
+
+absl::StatusOr<v1::Camera> CameraDirectory::Upsert(const v1::Camera& camera) {
+  CAMHERD_RETURN_IF_ERROR(CheckCamera(camera));
+  absl::MutexLock change_lock(&change_mu_);
+  StoredCamera stored;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = cameras_.find(camera.camera_id());
+    if (found != cameras_.end()) stored.csv_row = found->second.csv_row;
+  }
+  stored.camera = camera;
+  *stored.camera.mutable_updated_at() = ToProto(clock_.Now());
+  stored.camera.set_updated_by("api");
+  CAMHERD_RETURN_IF_ERROR(store_.PutCameras({stored}));
+  absl::MutexLock lock(&mu_);
+  cameras_[camera.camera_id()] = stored;
+  warned_.erase(camera.camera_id());
+  metrics_.SetCameras(cameras_.size());
+  return stored.camera;
+}
+
+absl::StatusOr<v1::ImportCamerasResponse> CameraDirectory::Import(
+    absl::string_view csv) {
+  if (csv.size() > options_.max_csv_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("csv must have at most ",
+                                                   options_.max_csv_bytes,
+                                                   " bytes, got ", csv.size()));
+  }
+  CameraCsv parsed = ParseCameraCsv(csv);
+  if (parsed.rows.empty() && parsed.errors.size() == 1 &&
+      parsed.errors[0].line() == 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("csv line 1: ", parsed.errors[0].message()));
+  }
+  v1::ImportCamerasResponse response;
+  for (v1::RowError& error : parsed.errors) {
+    *response.add_errors() = std::move(error);
+  }
+  absl::MutexLock change_lock(&change_mu_);
+  const google::protobuf::Timestamp now = ToProto(clock_.Now());
+  std::vector<StoredCamera> changed;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const CameraRow& row : parsed.rows) {
+      const auto found = cameras_.find(row.camera_id);
+      if (found != cameras_.end() && found->second.csv_row == row.canonical) {
+        response.set_unchanged(response.unchanged() + 1);
+        continue;
+      }
+      StoredCamera camera;
+      if (found != cameras_.end()) {
+        camera = found->second;
+        response.set_updated(response.updated() + 1);
+      } else {
+        response.set_added(response.added() + 1);
+      }
+      camera.camera.set_camera_id(row.camera_id);
+      camera.camera.set_latitude(row.latitude);
+      camera.camera.set_longitude(row.longitude);
+      if (row.has_name) camera.camera.set_name(row.name);
+      *camera.camera.mutable_updated_at() = now;
+      camera.camera.set_updated_by("csv");
+      camera.csv_row = row.canonical;
+      changed.push_back(std::move(camera));
+    }
+  }
+  if (changed.empty()) return response;
+  CAMHERD_RETURN_IF_ERROR(store_.PutCameras(changed));
+  absl::MutexLock lock(&mu_);
+  for (StoredCamera& camera : changed) {
+    const std::string id = camera.camera.camera_id();
+    warned_.erase(id);
+    cameras_[id] = std::move(camera);
+  }
+  metrics_.SetCameras(cameras_.size());
+  return response;
+}
+
+}  // namespace camherd::aggregator

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "camherd/v1/aggregator_service.pb.h"
+#include "camherd/v1/camera.pb.h"
+#include "services/aggregator/aggregator_metrics.h"
+#include "services/aggregator/record_store.h"
+#include "services/common/clock.h"
+
+namespace camherd::aggregator {
+
+// Where the cameras are. It holds all cameras in memory, keeps them in the
+// record store, and imports the CSV at start and whenever the file changes.
+//
+// CSV and API meet by one rule: the later change counts. An import compares
+// each row with the row it imported last for that camera: one that changed
+// replaces place (and name, where the file has that column); one that did not
+// leaves alone what the API set since. A row that is gone from the file leaves
+// the camera as it is, since its records go on pointing at it.
+//
+// A bad row is logged with its line and counted; the others load. A file that
+// is missing is fine; one that cannot be read is logged and tried again when
+// it changes.
+//
+// Thread-safe. The destructor stops watching.
+class CameraDirectory {
+ public:
+  struct Options {
+    std::string csv_path;  // Empty: no file.
+    // How often the file is looked at.
+    absl::Duration poll_interval = absl::Seconds(5);
+    size_t max_csv_bytes = size_t{16} << 20;
+  };
+
+  // Loads what the store holds and imports the file once. `store`, `clock` and
+  // `metrics` must outlive the directory.
+  static absl::StatusOr<std::unique_ptr<CameraDirectory>> Create(
+      const Options& options, RecordStore& store, Clock& clock,
+      AggregatorMetrics& metrics);
+  ~CameraDirectory();
+
+  // Begins to look at the file every `poll_interval`.
+  void StartWatching();
+
+  // Looks at the file now and imports it if it changed since the last look.
+  void PollCsv();
+
+  std::optional<v1::Camera> Find(const std::string& camera_id) const;
+
+  // As Find; the first time that a camera's place is not known it is logged.
+  std::optional<v1::Camera> FindForRecord(const std::string& camera_id);
+
+  // At most `limit` cameras in order of id, those after `after`.
+  std::vector<v1::Camera> List(const std::string& after, size_t limit) const;
+
+  // Adds or replaces; answers the camera as stored. kInvalidArgument naming
+  // field and value.
+  absl::StatusOr<v1::Camera> Upsert(const v1::Camera& camera);
+
+  // Imports the text of a CSV. kInvalidArgument: too long, or no row could be
+  // used because the columns are not there.
+  absl::StatusOr<v1::ImportCamerasResponse> Import(absl::string_view csv);
+
+ private:
+  CameraDirectory(const Options& options, RecordStore& store, Clock& clock,
+                  AggregatorMetrics& metrics);
+  void WatchLoop();
+
+  const Options options_;
+  RecordStore& store_;
+  Clock& clock_;
+  AggregatorMetrics& metrics_;
+
+  // Serialises changes, so that memory and store agree. Before mu_.
+  absl::Mutex change_mu_;
+  // Size, time and inode of the file when it was last looked at.
+  std::string csv_stamp_ ABSL_GUARDED_BY(change_mu_);
+
+  mutable absl::Mutex mu_;
+  std::map<std::string, StoredCamera> cameras_ ABSL_GUARDED_BY(mu_);
+  // Cameras whose missing place has been logged; bounded.
+  std::set<std::string> warned_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+
+  std::thread watcher_;
+};
+
+}  // namespace camherd::aggregator

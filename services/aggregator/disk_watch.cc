@@ -1,0 +1,102 @@
+#include "services/aggregator/disk_watch.h"
+
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/file.h"
+#include "services/common/log.h"
+#include "services/common/retry_delay.h"
+
+namespace camherd::aggregator {
+namespace {
+
+absl::StatusOr<int64_t> FreeBytes(const std::string& path) {
+  struct statvfs info = {};
+  if (::statvfs(path.c_str(), &info) != 0) {
+    return ErrnoStatus(errno, "statvfs", path);
+  }
+  return static_cast<int64_t>(info.f_bavail) *
+         static_cast<int64_t>(info.f_frsize);
+}
+
+}  // namespace
+
+DiskWatch::DiskWatch(const Options& options, AggregatorMetrics& metrics)
+    : options_(options), metrics_(metrics) {
+  Poll();
+}
+
+DiskWatch::~DiskWatch() { Stop(); }
+
+void DiskWatch::Stop() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+  absl::MutexLock lock(&mu_);
+  changed_ = nullptr;
+}
+
+void DiskWatch::Start(std::function<void(bool)> changed) {
+  {
+    absl::MutexLock lock(&mu_);
+    changed_ = std::move(changed);
+    changed_(ready_);
+  }
+  thread_ = std::thread([this] {
+    while (true) {
+      {
+        absl::MutexLock lock(&mu_);
+        mu_.AwaitWithTimeout(absl::Condition(&stopping_),
+                             options_.poll_interval);
+        if (stopping_) return;
+      }
+      Poll();
+    }
+  });
+}
+
+void DiskWatch::Poll() {
+  const absl::StatusOr<int64_t> free = options_.free_bytes
+                                           ? options_.free_bytes(options_.path)
+                                           : FreeBytes(options_.path);
+  if (free.ok()) metrics_.SetDiskFree(*free);
+  absl::MutexLock lock(&mu_);
+  // A disk that cannot be asked is not one to be ready on.
+  free_ = free.value_or(0);
+  const bool ready = free_ >= options_.low_bytes;
+  if (ready == ready_) return;
+  ready_ = ready;
+  if (ready) {
+    LogInfo("disk has room again, ready",
+            {{"path", options_.path}, {"free_bytes", free_}});
+  } else {
+    LogWarning("disk is low, not ready",
+               {{"path", options_.path},
+                {"free_bytes", free_},
+                {"low_disk_bytes", options_.low_bytes},
+                {"error", free.status()}});
+  }
+  if (changed_) changed_(ready);
+}
+
+bool DiskWatch::ready() const {
+  absl::MutexLock lock(&mu_);
+  return ready_;
+}
+
+absl::Status DiskWatch::CheckRoom() const {
+  absl::MutexLock lock(&mu_);
+  if (free_ >= options_.full_bytes) return absl::OkStatus();
+  return WithRetryDelay(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "the aggregator's disk is full: ", free_, " bytes free, ",
+          options_.full_bytes, " are kept in reserve")),
+      options_.retry_delay);
+}
+
+}  // namespace camherd::aggregator

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/aggregator/aggregator_metrics.h"
+
+namespace camherd::aggregator {
+
+// Watches the free space where the data folder lies. Below `low_bytes` the
+// service is not ready, though it goes on; below `full_bytes` it takes no more,
+// so that the store always has room to end what it began.
+//
+// Thread-safe; Start and Stop from one thread. The destructor stops.
+class DiskWatch {
+ public:
+  struct Options {
+    std::string path;
+    int64_t low_bytes = int64_t{512} << 20;
+    int64_t full_bytes = int64_t{64} << 20;
+    absl::Duration poll_interval = absl::Seconds(5);
+    // Delay sent with a refusal.
+    absl::Duration retry_delay = absl::Seconds(5);
+    // Seam for tests: free bytes at `path`.
+    std::function<absl::StatusOr<int64_t>(const std::string& path)> free_bytes;
+  };
+
+  // `metrics` must outlive the watch.
+  DiskWatch(const Options& options, AggregatorMetrics& metrics);
+  ~DiskWatch();
+
+  // Begins to look every `poll_interval`; `changed` is told at once and
+  // whenever ready() changes.
+  void Start(std::function<void(bool ready)> changed);
+
+  // Ends the looking; `changed` is not called again. May be called twice.
+  void Stop();
+
+  // Looks now.
+  void Poll();
+
+  bool ready() const;
+
+  // OK, or kResourceExhausted with a retry delay when the disk is full.
+  absl::Status CheckRoom() const;
+
+ private:
+  const Options options_;
+  AggregatorMetrics& metrics_;
+
+  mutable absl::Mutex mu_;
+  int64_t free_ ABSL_GUARDED_BY(mu_) = INT64_MAX;
+  bool ready_ ABSL_GUARDED_BY(mu_) = true;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::function<void(bool)> changed_ ABSL_GUARDED_BY(mu_);
+
+  std::thread thread_;
+};
+
+}  // namespace camherd::aggregator

@@ -1,0 +1,135 @@
+#include "services/aggregator/json_writer.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace camherd::aggregator {
+namespace {
+
+// Length of the valid UTF-8 sequence at the start of `s` (Unicode 15, table
+// 3-7), 0 if there is none.
+size_t Utf8Length(absl::string_view s) {
+  const auto byte = [&](size_t i) -> unsigned {
+    return i < s.size() ? static_cast<unsigned char>(s[i]) : 0;
+  };
+  const auto tail = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead <= 0xDF) return tail(1) ? 2 : 0;
+  if (lead >= 0xE0 && lead <= 0xEF) {
+    if (!tail(1) || !tail(2)) return 0;
+    if (lead == 0xE0 && byte(1) < 0xA0) return 0;
+    if (lead == 0xED && byte(1) > 0x9F) return 0;
+    return 3;
+  }
+  if (lead >= 0xF0 && lead <= 0xF4) {
+    if (!tail(1) || !tail(2) || !tail(3)) return 0;
+    if (lead == 0xF0 && byte(1) < 0x90) return 0;
+    if (lead == 0xF4 && byte(1) > 0x8F) return 0;
+    return 4;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void JsonWriter::Separate() {
+  if (needs_comma_) out_ += ", ";
+  needs_comma_ = true;
+}
+
+void JsonWriter::Open(char bracket) {
+  Separate();
+  out_ += bracket;
+  needs_comma_ = false;
+}
+
+void JsonWriter::Close(char bracket) {
+  out_ += bracket;
+  needs_comma_ = true;
+}
+
+void JsonWriter::AppendEscaped(absl::string_view value) {
+  out_ += '"';
+  while (!value.empty()) {
+    const unsigned char c = value[0];
+    const size_t length = Utf8Length(value);
+    if (length == 0) {
+      out_ += "\xEF\xBF\xBD";
+      value.remove_prefix(1);
+      continue;
+    }
+    if (c == '"' || c == '\\') {
+      out_ += '\\';
+      out_ += static_cast<char>(c);
+    } else if (c == '\n') {
+      out_ += "\\n";
+    } else if (c == '\r') {
+      out_ += "\\r";
+    } else if (c == '\t') {
+      out_ += "\\t";
+    } else if (c < 0x20 || c == 0x7F) {
+      out_ += absl::StrFormat("\\u%04x", c);
+    } else {
+      out_.append(value.data(), length);
+    }
+    value.remove_prefix(length);
+  }
+  out_ += '"';
+}
+
+void JsonWriter::Key(absl::string_view key) {
+  Separate();
+  AppendEscaped(key);
+  out_ += ": ";
+  needs_comma_ = false;
+}
+
+void JsonWriter::String(absl::string_view value) {
+  Separate();
+  AppendEscaped(value);
+}
+
+void JsonWriter::PlainString(absl::string_view value) {
+  Separate();
+  out_ += '"';
+  out_.append(value.data(), value.size());
+  out_ += '"';
+}
+
+void JsonWriter::Int(int64_t value) {
+  Separate();
+  absl::StrAppend(&out_, value);
+}
+
+void JsonWriter::Double(double value) {
+  if (!std::isfinite(value)) return Null();
+  Separate();
+  char buffer[32];
+  const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+  const absl::string_view text(buffer, result.ptr - buffer);
+  out_.append(text.data(), text.size());
+  if (text.find_first_of(".e") == absl::string_view::npos) out_ += ".0";
+}
+
+void JsonWriter::Rounded(double value, int decimals) {
+  if (!std::isfinite(value)) return Null();
+  Separate();
+  std::string text = absl::StrFormat("%.*f", decimals, value);
+  if (decimals > 0) {
+    while (text.back() == '0' && text[text.size() - 2] != '.') text.pop_back();
+  }
+  if (text == "-0.0") text = "0.0";
+  out_ += text;
+}
+
+void JsonWriter::Null() {
+  Separate();
+  out_ += "null";
+}
+
+}  // namespace camherd::aggregator

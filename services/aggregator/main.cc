@@ -1,0 +1,142 @@
+#include <iostream>
+#include <memory>
+#include <opencv2/core/utility.hpp>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_join.h"
+#include "services/aggregator/aggregator_config.h"
+#include "services/aggregator/aggregator_metrics.h"
+#include "services/aggregator/aggregator_service.h"
+#include "services/aggregator/batch_recorder.h"
+#include "services/aggregator/camera_directory.h"
+#include "services/aggregator/data_layout.h"
+#include "services/aggregator/disk_watch.h"
+#include "services/aggregator/executor.h"
+#include "services/aggregator/folder_lock.h"
+#include "services/aggregator/grid_archive.h"
+#include "services/aggregator/predictions_file.h"
+#include "services/aggregator/sqlite_record_store.h"
+#include "services/common/clock.h"
+#include "services/common/file.h"
+#include "services/common/grpc_server.h"
+#include "services/common/log.h"
+#include "services/common/metrics_exporter.h"
+#include "services/common/service_main.h"
+#include "services/common/status_macros.h"
+
+namespace camherd::aggregator {
+namespace {
+
+// Each part of the 10 s a stop may take.
+constexpr absl::Duration kCallDrain = absl::Seconds(3);
+constexpr absl::Duration kFileDrain = absl::Seconds(4);
+
+// Serves until SIGTERM. What is made first is gone last.
+absl::Status Serve(const AggregatorConfig& config) {
+  Clock& clock = Clock::Real();
+  CAMHERD_RETURN_IF_ERROR(MakeDirs(config.data_dir));
+  CAMHERD_ASSIGN_OR_RETURN(const std::unique_ptr<FolderLock> lock,
+                           FolderLock::Take(LockFile(config.data_dir)));
+  CAMHERD_ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExporter> exporter,
+                           MetricsExporter::Create(config.metrics_listen));
+  AggregatorMetrics metrics(exporter->registry());
+  DiskWatch::Options disk_options;
+  disk_options.path = config.data_dir;
+  disk_options.low_bytes = config.low_disk_bytes;
+  disk_options.full_bytes = config.full_disk_bytes;
+  disk_options.poll_interval = config.disk_poll;
+  disk_options.retry_delay = config.retry_delay;
+  DiskWatch disk(disk_options, metrics);
+  SqliteRecordStore::Options store_options;
+  store_options.data_dir = config.data_dir;
+  store_options.group_hook = [&metrics](size_t n) {
+    metrics.GroupCommitted(n);
+  };
+  CAMHERD_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteRecordStore> store,
+                           SqliteRecordStore::Create(store_options, clock));
+  CAMHERD_ASSIGN_OR_RETURN(
+      const std::unique_ptr<CameraDirectory> cameras,
+      CameraDirectory::Create(
+          {.csv_path = config.camera_csv, .poll_interval = config.csv_poll},
+          *store, clock, metrics));
+  cameras->StartWatching();
+  std::unique_ptr<PredictionsFile> predictions;
+  if (config.predictions_file) {
+    PredictionsFile::Options options;
+    options.path = PredictionsPath(config.data_dir);
+    options.line = {.timezone = config.timezone,
+                    .per_frame = config.per_frame_records};
+    options.sync_interval = config.predictions_sync;
+    options.retry_interval = config.predictions_retry;
+    CAMHERD_ASSIGN_OR_RETURN(
+        predictions, PredictionsFile::Create(options, *store, clock, metrics));
+  }
+  BatchRecorder recorder(*store, *cameras, disk, predictions.get(), clock,
+                         metrics, config.retry_delay);
+  GridArchive grids(config.data_dir, *store, disk, clock, metrics);
+  Executor executor(config.threads, config.max_queue);
+  AggregatorServiceImpl service(
+      {.max_batch_bytes = config.max_batch_bytes,
+       .max_inflight_bytes = config.max_inflight_bytes,
+       .retry_delay = config.retry_delay},
+      recorder, *store, *cameras, grids, executor);
+  CAMHERD_ASSIGN_OR_RETURN(
+      const std::unique_ptr<GrpcServer> server,
+      GrpcServer::Start(
+          {.listen = config.listen, .reflection = config.reflection},
+          {&service}, {v1::AggregatorService::service_full_name()}));
+  disk.Start([&server](bool ready) { server->SetServing(ready); });
+  LogInfo("serving",
+          {{"grpc", server->address()}, {"metrics", exporter->address()}});
+
+  ShutdownSignal().Wait();
+
+  disk.Stop();
+  server->SetServing(false);
+  clock.SleepFor(config.not_ready_delay);
+  server->Stop(kCallDrain);
+  executor.Stop();
+  if (predictions != nullptr) predictions->Stop(kFileDrain);
+  LogInfo("stopped");
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  ServiceArgs args = StartServiceMain(
+      argc, argv, "aggregator",
+      "Enriches results, keeps records, writes predictions.json and grids.");
+  if (args.done) return args.exit_code;
+  ConfigSection section = args.config.Section("aggregator");
+  const absl::StatusOr<AggregatorConfig> config =
+      LoadAggregatorConfig(section, args.data_dir);
+  if (!config.ok()) {
+    LogError("configuration is not usable", {{"error", config.status()}});
+    return 2;
+  }
+  if (args.check_config) {
+    std::cout << "configuration ok\n";
+    return 0;
+  }
+  LogInfo("configuration",
+          {{"effective", absl::StrJoin(section.effective(), " ")}});
+  LogInfo("paths", {{"data", config->data_dir},
+                    {"predictions", PredictionsPath(config->data_dir)},
+                    {"database", DatabaseFile(config->data_dir)},
+                    {"images", ImagesDir(config->data_dir)},
+                    {"camera_csv", config->camera_csv}});
+  cv::setNumThreads(1);
+  const absl::Status served = Serve(*config);
+  if (!served.ok()) {
+    LogError("aggregator cannot run", {{"error", served}});
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace camherd::aggregator
+
+int main(int argc, char** argv) {
+  return camherd::aggregator::Main(argc, argv);
+}

@@ -1,0 +1,116 @@
+#include "services/aggregator/picture_files.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "services/aggregator/data_layout.h"
+#include "services/common/file.h"
+#include "services/common/log.h"
+#include "services/common/status_macros.h"
+
+namespace camherd::aggregator {
+namespace {
+
+// Two days' worth of hours; more is forgotten and looked up anew.
+constexpr size_t kKnownFolders = 48;
+constexpr size_t kMaxPictureBytes = size_t{64} << 20;
+
+bool IsFull(int error) { return error == ENOSPC || error == EDQUOT; }
+
+}  // namespace
+
+PictureFiles::PictureFiles(const Options& options) : options_(options) {}
+
+absl::StatusOr<std::unique_ptr<PictureFiles>> PictureFiles::Create(
+    const Options& options) {
+  std::unique_ptr<PictureFiles> files(new PictureFiles(options));
+  const std::string temp = PictureTempDir(options.data_dir);
+  std::error_code error;
+  std::filesystem::remove_all(temp, error);
+  CAMHERD_RETURN_IF_ERROR(MakeDirs(temp));
+  CAMHERD_RETURN_IF_ERROR(SyncDir(RecordsDir(options.data_dir)));
+  CAMHERD_RETURN_IF_ERROR(SyncDir(options.data_dir));
+  return files;
+}
+
+absl::Status PictureFiles::MakeFolder(const std::string& folder) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (folders_.count(folder) > 0) return absl::OkStatus();
+  }
+  const std::string path = absl::StrCat(options_.data_dir, "/", folder);
+  CAMHERD_RETURN_IF_ERROR(MakeDirs(path));
+  // The folder's own name, and that of its parent.
+  const std::string parent = path.substr(0, path.rfind('/'));
+  CAMHERD_RETURN_IF_ERROR(SyncDir(parent));
+  CAMHERD_RETURN_IF_ERROR(SyncDir(parent.substr(0, parent.rfind('/'))));
+  absl::MutexLock lock(&mu_);
+  if (folders_.size() >= kKnownFolders) folders_.clear();
+  folders_.insert(folder);
+  return absl::OkStatus();
+}
+
+absl::Status PictureFiles::WriteTemp(const std::string& temp,
+                                     absl::string_view jpeg) {
+  const int fd =
+      ::open(temp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return ErrnoStatus(errno, "open", temp);
+  while (!jpeg.empty()) {
+    const ssize_t written = ::write(fd, jpeg.data(), jpeg.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      const absl::Status status = ErrnoStatus(errno, "write", temp);
+      ::close(fd);
+      return status;
+    }
+    jpeg.remove_prefix(static_cast<size_t>(written));
+  }
+  const int result = options_.sync ? options_.sync(fd) : ::fdatasync(fd);
+  if (result != 0) {
+    const int error = errno;
+    const absl::Status status = ErrnoStatus(error, "fdatasync", temp);
+    ::close(fd);
+    if (!IsFull(error)) {
+      LogFatal("fsync of a picture failed", {{"error", status}});
+    }
+    return status;
+  }
+  ::close(fd);
+  return absl::OkStatus();
+}
+
+absl::Status PictureFiles::Write(const std::string& folder,
+                                 const std::string& name,
+                                 absl::string_view jpeg) {
+  CAMHERD_RETURN_IF_ERROR(MakeFolder(folder));
+  const std::string temp = absl::StrCat(PictureTempDir(options_.data_dir), "/",
+                                        next_temp_.fetch_add(1));
+  const std::string path =
+      absl::StrCat(options_.data_dir, "/", folder, "/", name);
+  absl::Status status = WriteTemp(temp, jpeg);
+  if (status.ok() && ::rename(temp.c_str(), path.c_str()) != 0) {
+    status = ErrnoStatus(errno, "rename", path);
+    // Someone removed the folder: look again next time.
+    absl::MutexLock lock(&mu_);
+    folders_.erase(folder);
+  }
+  if (!status.ok()) ::unlink(temp.c_str());
+  return status;
+}
+
+absl::Status PictureFiles::SyncFolder(const std::string& folder) {
+  return SyncDir(absl::StrCat(options_.data_dir, "/", folder));
+}
+
+absl::StatusOr<std::string> PictureFiles::Read(const std::string& path) {
+  return ReadFile(absl::StrCat(options_.data_dir, "/", path), kMaxPictureBytes);
+}
+
+}  // namespace camherd::aggregator

@@ -1,0 +1,244 @@
+#include "services/aggregator/predictions_file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "services/aggregator/predictions_file_recovery.h"
+#include "services/common/file.h"
+#include "services/common/log.h"
+#include "services/common/status_macros.h"
+
+namespace camherd::aggregator {
+namespace {
+
+constexpr int kRecordsPerRead = 16;
+constexpr absl::Duration kFailureLogInterval = absl::Minutes(1);
+
+}  // namespace
+
+PredictionsFile::PredictionsFile(const Options& options, RecordStore& store,
+                                 Clock& clock, AggregatorMetrics& metrics)
+    : options_(options), store_(store), clock_(clock), metrics_(metrics) {}
+
+absl::StatusOr<std::unique_ptr<PredictionsFile>> PredictionsFile::Create(
+    const Options& options, RecordStore& store, Clock& clock,
+    AggregatorMetrics& metrics) {
+  std::unique_ptr<PredictionsFile> file(
+      new PredictionsFile(options, store, clock, metrics));
+  CAMHERD_ASSIGN_OR_RETURN(const PredictionsCursor cursor, store.GetCursor());
+  CAMHERD_RETURN_IF_ERROR(file->Open(cursor));
+  file->last_sync_ = clock.SteadyNow();
+  file->thread_ = std::thread([f = file.get()] { f->Loop(); });
+  return file;
+}
+
+PredictionsFile::~PredictionsFile() {
+  Stop(absl::ZeroDuration());
+  if (fd_ >= 0) ::close(fd_);
+}
+
+absl::Status PredictionsFile::Open(const PredictionsCursor& cursor) {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+  CAMHERD_ASSIGN_OR_RETURN(
+      const OpenedPredictions opened,
+      OpenPredictions(options_.path, cursor, store_.LastRecordId(),
+                      clock_.Now()));
+  fd_ = opened.fd;
+  cursor_ = opened.cursor;
+  // Stored before the first line: a later start must not take our lines for
+  // foreign ones, nor look for them in a file that is gone.
+  CAMHERD_RETURN_IF_ERROR(store_.PutCursor(cursor_));
+  dirty_ = false;
+  absl::MutexLock lock(&mu_);
+  written_id_ = cursor_.last_record_id;
+  return absl::OkStatus();
+}
+
+absl::Status PredictionsFile::OpenAgainIfChanged() {
+  struct stat at_path = {};
+  struct stat open_file = {};
+  if (fd_ >= 0 && ::stat(options_.path.c_str(), &at_path) == 0 &&
+      ::fstat(fd_, &open_file) == 0 && at_path.st_ino == open_file.st_ino &&
+      at_path.st_dev == open_file.st_dev &&
+      open_file.st_size == cursor_.offset) {
+    return absl::OkStatus();
+  }
+  return Open(cursor_);
+}
+
+void PredictionsFile::Wake() {
+  absl::MutexLock lock(&mu_);
+  wake_ = true;
+}
+
+bool PredictionsFile::WaitUntilCaughtUp(absl::Duration timeout) {
+  struct Target {
+    PredictionsFile* file;
+    int64_t id;
+  };
+  Target target{this, store_.LastRecordId()};
+  absl::MutexLock lock(&mu_);
+  wake_ = true;
+  return mu_.AwaitWithTimeout(
+      absl::Condition(
+          +[](Target* t) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+            return t->file->written_id_ >= t->id;
+          },
+          &target),
+      timeout);
+}
+
+void PredictionsFile::Stop(absl::Duration drain) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (!stopping_) stop_at_ = clock_.SteadyNow() + drain;
+    stopping_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void PredictionsFile::Loop() {
+  bool failed = false;
+  while (true) {
+    bool stopping = false;
+    {
+      absl::MutexLock lock(&mu_);
+      const auto ready =
+          +[](PredictionsFile* f) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+            return f->wake_ || f->stopping_;
+          };
+      const absl::Condition stop_asked(&stopping_);
+      // After a failure only time (or the stop) brings the next try.
+      if (failed && !stopping_) {
+        mu_.AwaitWithTimeout(stop_asked, options_.retry_interval);
+      } else if (!stopping_) {
+        mu_.AwaitWithTimeout(
+            absl::Condition(ready, this),
+            dirty_ ? options_.sync_interval : absl::InfiniteDuration());
+      }
+      wake_ = false;
+      stopping = stopping_;
+    }
+    const absl::Status written = WriteCommitted();
+    failed = !written.ok();
+    if (failed) ReportFailure(written);
+    const absl::Duration now = clock_.SteadyNow();
+    if (dirty_ && (stopping || now - last_sync_ >= options_.sync_interval)) {
+      const absl::Status synced = SyncAndStoreCursor();
+      if (!synced.ok()) {
+        failed = true;
+        ReportFailure(synced);
+      }
+    }
+    if (stopping) return;
+  }
+}
+
+absl::Status PredictionsFile::WriteCommitted() {
+  while (true) {
+    const int64_t last = store_.LastRecordId();
+    metrics_.SetLinesBehind(last - cursor_.last_record_id);
+    if (cursor_.last_record_id >= last) return absl::OkStatus();
+    {
+      absl::MutexLock lock(&mu_);
+      if (stopping_ && clock_.SteadyNow() >= stop_at_) {
+        return absl::OkStatus();
+      }
+    }
+    CAMHERD_RETURN_IF_ERROR(OpenAgainIfChanged());
+    CAMHERD_ASSIGN_OR_RETURN(
+        const std::vector<StoredRecord> records,
+        store_.RecordsAfter(cursor_.last_record_id, kRecordsPerRead));
+    buffer_.clear();
+    // Records that were removed since leave a gap.
+    int64_t reached = records.empty() ? last : cursor_.last_record_id;
+    for (const StoredRecord& stored : records) {
+      const absl::Status picture = AppendPredictionLines(
+          stored, options_.line,
+          [this](const StoredPicture& p) { return store_.ReadPicture(p); },
+          buffer_);
+      if (!picture.ok()) {
+        LogWarning("a line has no picture",
+                   {{"record", stored.record.record_id()}, {"error", picture}});
+      }
+      reached = stored.record.record_id();
+      if (buffer_.size() >= options_.max_write_bytes) break;
+    }
+    CAMHERD_RETURN_IF_ERROR(WriteBuffer());
+    cursor_.last_record_id = reached;
+    dirty_ = true;
+    if (buffer_.capacity() > 4 * options_.max_write_bytes) {
+      buffer_ = std::string();
+    }
+    {
+      absl::MutexLock lock(&mu_);
+      written_id_ = reached;
+    }
+    Step("lines written");
+    if (clock_.SteadyNow() - last_sync_ >= options_.sync_interval) {
+      CAMHERD_RETURN_IF_ERROR(SyncAndStoreCursor());
+    }
+  }
+}
+
+absl::Status PredictionsFile::WriteBuffer() {
+  absl::string_view rest = buffer_;
+  while (!rest.empty()) {
+    const ssize_t put = options_.write
+                            ? options_.write(fd_, rest.data(), rest.size())
+                            : ::write(fd_, rest.data(), rest.size());
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      const absl::Status status = ErrnoStatus(errno, "write", options_.path);
+      // What was written is taken back, so that the file never ends in half a
+      // line. If that fails too, the next try finds the torn tail.
+      if (::ftruncate(fd_, cursor_.offset) != 0) {
+        LogWarning("half a line could not be taken back",
+                   {{"path", options_.path},
+                    {"error", ErrnoStatus(errno, "ftruncate", options_.path)}});
+      }
+      return status;
+    }
+    rest.remove_prefix(static_cast<size_t>(put));
+  }
+  cursor_.offset += static_cast<int64_t>(buffer_.size());
+  metrics_.LinesWritten(std::count(buffer_.begin(), buffer_.end(), '\n'),
+                        static_cast<int64_t>(buffer_.size()));
+  return absl::OkStatus();
+}
+
+absl::Status PredictionsFile::SyncAndStoreCursor() {
+  if (::fdatasync(fd_) != 0) {
+    LogFatal("fsync of predictions.json failed",
+             {{"error", ErrnoStatus(errno, "fdatasync", options_.path)}});
+  }
+  Step("lines synced");
+  last_sync_ = clock_.SteadyNow();
+  CAMHERD_RETURN_IF_ERROR(store_.PutCursor(cursor_));
+  dirty_ = false;
+  Step("cursor stored");
+  return absl::OkStatus();
+}
+
+void PredictionsFile::ReportFailure(const absl::Status& status) {
+  metrics_.LineWriteFailed();
+  ++failures_since_log_;
+  const absl::Duration now = clock_.SteadyNow();
+  if (now - last_failure_log_ < kFailureLogInterval) return;
+  LogError(
+      "predictions.json cannot be written, trying again",
+      {{"error", status},
+       {"failures", failures_since_log_},
+       {"records_behind", store_.LastRecordId() - cursor_.last_record_id}});
+  last_failure_log_ = now;
+  failures_since_log_ = 0;
+}
+
+}  // namespace camherd::aggregator

@@ -1,0 +1,137 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "services/aggregator/picture_files.h"
+#include "services/aggregator/record_store.h"
+#include "services/aggregator/sqlite_record_store_db.h"
+#include "services/common/clock.h"
+
+namespace camherd::aggregator {
+
+// The record store of one node: metadata in SQLite, pictures as files.
+//
+// Group commit: records wait in a bounded queue for one thread, which commits
+// all that wait in one transaction, so that one fsync serves them all. Nobody
+// waits for company: a group is what came while the last one was synced. A
+// full queue refuses with kResourceExhausted.
+//
+// Order of a record: pictures written and synced, their folders synced, row
+// committed, done called. A crash before the commit leaves at most pictures no
+// row names; the batch comes again and puts the same files in their place.
+//
+// Thread-safe. The destructor commits what waits.
+class SqliteRecordStore : public RecordStore {
+ public:
+  struct Options {
+    std::string data_dir;
+    // Records that may wait for commit.
+    size_t max_pending = 1024;
+    // Records in one transaction.
+    size_t max_group = 128;
+    // Seams for tests: told the name of each step done ("pictures written",
+    // "group inserted", "group committed"), and PictureFiles::Options::sync.
+    std::function<void(absl::string_view step)> step_hook;
+    std::function<int(int fd)> sync;
+    // Told the size of each group committed.
+    std::function<void(size_t records)> group_hook;
+  };
+
+  // Opens or makes the store. kFailedPrecondition: records.db was written by
+  // a newer program. `clock` must outlive the store.
+  static absl::StatusOr<std::unique_ptr<SqliteRecordStore>> Create(
+      const Options& options, Clock& clock);
+  ~SqliteRecordStore() override;
+
+  void Append(NewRecord record, AppendDone done) override;
+  absl::StatusOr<StoredRecord> GetRecord(int64_t record_id) override;
+  absl::StatusOr<std::vector<v1::Record>> ListRecords(
+      const RecordFilter& filter, std::optional<RecordPosition> after,
+      int limit) override;
+  absl::StatusOr<std::vector<StoredRecord>> RecordsAfter(int64_t record_id,
+                                                         int limit) override;
+  int64_t LastRecordId() override { return last_record_id_.load(); }
+  absl::StatusOr<std::string> ReadPicture(
+      const StoredPicture& picture) override;
+  absl::StatusOr<int64_t> HighWaterMark(const std::string& session_id) override;
+  absl::StatusOr<PredictionsCursor> GetCursor() override;
+  absl::Status PutCursor(const PredictionsCursor& cursor) override;
+  absl::StatusOr<std::vector<StoredCamera>> LoadCameras() override;
+  absl::Status PutCameras(const std::vector<StoredCamera>& cameras) override;
+  absl::StatusOr<std::optional<v1::Grid>> FindGrid(
+      const std::string& session_id, const std::string& frames_key) override;
+  absl::Status AddGrid(const v1::Grid& grid,
+                       const std::string& frames_key) override;
+  absl::StatusOr<std::vector<StoredGrid>> ListGrids(
+      const std::string& process_name, int64_t before, int limit) override;
+
+ private:
+  // A record whose pictures are on disk and that waits for its row.
+  struct Pending {
+    NewRecord record;
+    std::string folder;
+    AppendDone done;
+    absl::StatusOr<AppendResult> result;
+  };
+  // The writer's prepared statements.
+  struct Inserts {
+    SqliteStatement find_batch, record, detection, complaint, picture, batch,
+        session;
+  };
+
+  SqliteRecordStore(const Options& options, Clock& clock);
+
+  absl::Status Open();
+  absl::Status Migrate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+  absl::Status PrepareInserts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+
+  // The batch as it is recorded: empty if it is not.
+  absl::StatusOr<std::optional<AppendResult>> FindBatch(
+      SqliteStatement& find, const NewRecord& record);
+  absl::Status WritePictures(Pending& pending);
+  void CommitLoop();
+  void CommitGroup(std::vector<Pending>& group);
+  absl::Status CommitRows(std::vector<Pending>& group);
+  absl::StatusOr<AppendResult> Insert(Pending& pending)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+  absl::Status InsertDetections(const v1::Record& record, int64_t record_id,
+                                int64_t captured_us)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+  absl::StatusOr<StoredRecord> ReadRow(const SqliteStatement& row)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_);
+  void Step(absl::string_view step) {
+    if (options_.step_hook) options_.step_hook(step);
+  }
+
+  const Options options_;
+  Clock& clock_;
+  std::unique_ptr<PictureFiles> pictures_;
+  std::atomic<int64_t> last_record_id_{0};
+
+  absl::Mutex writer_mu_;
+  std::unique_ptr<SqliteDb> writer_ ABSL_GUARDED_BY(writer_mu_);
+  std::unique_ptr<Inserts> inserts_ ABSL_GUARDED_BY(writer_mu_);
+
+  absl::Mutex reader_mu_;
+  std::unique_ptr<SqliteDb> reader_ ABSL_GUARDED_BY(reader_mu_);
+  std::unique_ptr<SqliteStatement> find_batch_ ABSL_GUARDED_BY(reader_mu_);
+
+  absl::Mutex queue_mu_;
+  std::vector<Pending> queue_ ABSL_GUARDED_BY(queue_mu_);
+  bool closed_ ABSL_GUARDED_BY(queue_mu_) = false;
+
+  std::thread committer_;
+};
+
+}  // namespace camherd::aggregator
