@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gateway/http_message.h"
+#include "gateway/listen_socket.h"
+#include "gateway/request_parser.h"
+
+namespace camherd::gateway {
+
+// The guarded socket: one thread that accepts connections, reads whole requests
+// under limits of size, count and time, hands each to its taker, and writes the
+// answer. A slow or silent peer costs a file descriptor, never a thread.
+//
+// One request per connection: after the answer the connection is shut down, and
+// what the peer still sends is read and dropped for a moment, so that it sees
+// the answer rather than a reset.
+//
+// When there are too many connections, in all or of one address, the oldest
+// that has not completed its request is closed for the new one (reason
+// "evicted"); if all are being answered, the new one is closed
+// ("too_many_connections"). Bodies and answers held in memory are bounded by
+// `max_buffered_bytes` ("memory").
+//
+// Answer may be called from any thread; Start and Stop from one.
+class ConnectionFront {
+ public:
+  struct Options {
+    size_t max_connections = 512;
+    size_t max_connections_per_address = 128;
+    size_t max_buffered_bytes = 256 << 20;
+    // From the first byte possible to the last byte of the request.
+    absl::Duration read_timeout = absl::Seconds(5);
+    // For the whole answer.
+    absl::Duration write_timeout = absl::Seconds(30);
+    // For the peer to close after the answer.
+    absl::Duration linger_timeout = absl::Seconds(2);
+  };
+
+  // What is to happen after a head has arrived.
+  struct Plan {
+    // Answered at once, without reading the body.
+    std::optional<HttpResponse> answer;
+    // Metric label of a refusal, or null.
+    const char* refusal = nullptr;
+    size_t max_body = 64 << 10;
+    // Replaces Options::read_timeout where longer.
+    absl::Duration read_timeout = absl::ZeroDuration();
+  };
+
+  // All are called on the front's thread and must not block.
+  struct Callbacks {
+    // May fill in route and path values.
+    std::function<Plan(HttpRequest&)> plan;
+    // Takes a whole request; Answer(id, ...) must follow. False: no room, the
+    // front answers 503.
+    std::function<bool(uint64_t id, HttpRequest&&)> take;
+    // A request was refused, a connection closed before its request was whole.
+    std::function<void(const char* reason)> refused;
+    // An answer the front made itself.
+    std::function<void(const HttpRequest&, HttpCode)> answered;
+    // Number of connections now open.
+    std::function<void(size_t)> connections;
+  };
+
+  ConnectionFront(const Options& options, Callbacks callbacks);
+  ~ConnectionFront();
+
+  // Takes over the sockets and starts the thread. kInternal: the system has no
+  // epoll instance left.
+  absl::Status Start(std::vector<ListenSocket> sockets);
+
+  // The bytes of the answer to request `id`. Ignored if the peer has gone.
+  void Answer(uint64_t id, std::string bytes);
+
+  // Closes the listening sockets and the connections without a whole request,
+  // lets the others be answered until `drain`, joins. May be called twice.
+  void Stop(absl::Duration drain);
+
+ private:
+  class Loop;
+  const Options options_;
+  const Callbacks callbacks_;
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace camherd::gateway

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "gateway/http_message.h"
+
+namespace prometheus {
+class Registry;
+}  // namespace prometheus
+
+namespace camherd::gateway {
+
+// What the gateway counts.
+//
+//   camherd_gateway_requests_total{route,method,code}  `route` is a template
+//     of the table of routes, or "none"
+//   camherd_gateway_request_seconds{route}             from the whole request
+//     to its answer
+//   camherd_gateway_refused_total{reason}
+//   camherd_gateway_connections
+//   camherd_gateway_handler_exceptions_total
+//
+// Thread-safe.
+class GatewayMetrics {
+ public:
+  // `registry` must outlive the metrics.
+  explicit GatewayMetrics(prometheus::Registry& registry);
+  ~GatewayMetrics();
+
+  // `took` of zero: answered by the front, not timed.
+  void Answered(const std::string& route, const std::string& method,
+                HttpCode code, absl::Duration took);
+  void Refused(const char* reason);
+  void SetConnections(size_t count);
+  void HandlerThrew();
+
+  // The registry in the Prometheus text format.
+  std::string Exposition() const;
+
+ private:
+  struct Series;
+  prometheus::Registry& registry_;
+  std::unique_ptr<Series> series_;
+};
+
+}  // namespace camherd::gateway

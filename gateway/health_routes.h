@@ -1,0 +1,17 @@
+#pragma once
+
+#include <atomic>
+
+#include "gateway/backend_clients.h"
+#include "gateway/gateway_metrics.h"
+#include "gateway/route.h"
+
+namespace camherd::gateway {
+
+// /livez: this process answers. /readyz: and so do the three services; else 503
+// with the reasons in the body. /metrics: as on the internal address.
+// All arguments must outlive the routes; `stopping` makes /readyz fail.
+Routes HealthRoutes(BackendClients& clients, const GatewayMetrics& metrics,
+                    const std::atomic<bool>& stopping);
+
+}  // namespace camherd::gateway

@@ -1,0 +1,37 @@
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "gateway/http_message.h"
+#include "gateway/proto_json.h"
+#include "google/protobuf/message.h"
+
+// A request's fields, wherever they stand. Errors are kInvalidArgument with
+// the field's name. Thread-safe.
+namespace camherd::gateway {
+
+enum class BodyKind { kJson, kForm };
+
+// What the body is, by Content-Type: application/json, or
+// application/x-www-form-urlencoded. Without a Content-Type a body that begins
+// with "{" is JSON. kInvalidArgument for any other type, and for JSON sent as a
+// form (curl -d without -H).
+absl::StatusOr<BodyKind> KindOfBody(const HttpRequest& request);
+
+// Reads the body, JSON or form, into `message`.
+absl::Status ReadBody(const HttpRequest& request, const FieldRules& rules,
+                      google::protobuf::Message* message);
+
+// Reads the query string into `message`.
+absl::Status ReadQuery(const HttpRequest& request, const FieldRules& rules,
+                       google::protobuf::Message* message);
+
+// kInvalidArgument if the request has a query string: for routes that take
+// their fields from the body.
+absl::Status NoQuery(const HttpRequest& request);
+
+// A path value that must be a positive number, such as a record id.
+absl::StatusOr<int64_t> ReadId(absl::string_view field,
+                               absl::string_view value);
+
+}  // namespace camherd::gateway

@@ -1,0 +1,64 @@
+// The one file that talks to the gateway.
+
+export class ApiError extends Error {
+  // `code` 0: the gateway could not be reached.
+  constructor(message, code) {
+    super(message);
+    this.code = code;
+  }
+}
+
+let clockOffset = 0;
+
+// The server's time in milliseconds: countdowns do not trust this machine's clock.
+export function serverNow() {
+  return Date.now() + clockOffset;
+}
+
+async function request(method, path, body) {
+  const options = { method, headers: { Accept: "application/json" }, cache: "no-store" };
+  if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new ApiError("The gateway cannot be reached.", 0);
+  }
+  const date = Date.parse(response.headers.get("Date") ?? "");
+  // The header has whole seconds: smaller differences are none.
+  if (!Number.isNaN(date)) {
+    const offset = date + 500 - Date.now();
+    clockOffset = Math.abs(offset) > 1500 ? offset : 0;
+  }
+  const text = await response.text();
+  let json = null;
+  try {
+    json = text === "" ? null : JSON.parse(text);
+  } catch {
+    json = null;
+  }
+  if (!response.ok) {
+    throw new ApiError(json?.error?.message ?? `The gateway answered ${response.status}.`, response.status);
+  }
+  return json;
+}
+
+const id = encodeURIComponent;
+
+export const listStreams = () => request("GET", "/api/v1/streams?page_size=200");
+export const startStream = (fields) => request("POST", "/api/v1/streams", fields);
+export const stopStream = (stream) => request("POST", `/api/v1/streams/${id(stream)}/stop?grid_jpeg=true`);
+export const deleteStream = (stream) => request("DELETE", `/api/v1/streams/${id(stream)}`);
+export const listRecords = (count) => request("GET", `/api/v1/records?page_size=${count}`);
+export const listModels = () => request("GET", "/api/v1/models");
+export const prepareModel = (model) => request("POST", `/api/v1/models/${id(model)}/prepare`, {});
+
+// Addresses of pictures. `version` makes the browser ask again when there is a new one.
+export const latestPicture = (stream, version) =>
+  `/api/v1/streams/${id(stream)}/latest.jpg?width=640&v=${id(version)}`;
+export const gridPicture = (stream) => `/api/v1/streams/${id(stream)}/grid.jpg`;
+export const recordPicture = (record, width) =>
+  `/api/v1/records/${id(record)}/frame.jpg?boxes=true&width=${width}`;

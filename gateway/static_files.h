@@ -1,0 +1,18 @@
+#pragma once
+
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace camherd::gateway {
+
+struct StaticFile {
+  absl::string_view name;
+  absl::string_view bytes;
+};
+
+// The files of gateway/static, as they were when the binary was built
+// (embed_files.cmake).
+const std::vector<StaticFile>& StaticFiles();
+
+}  // namespace camherd::gateway
