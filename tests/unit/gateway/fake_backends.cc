@@ -1,0 +1,240 @@
+#include "tests/unit/gateway/fake_backends.h"
+
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_builder.h>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/clock.h"
+#include "services/common/grpc_status.h"
+
+namespace camherd::gateway {
+
+class FakeBackends::Capture : public v1::CaptureService::Service {
+ public:
+  explicit Capture(FakeBackends& fake) : fake_(fake) {}
+
+  grpc::Status StartStream(grpc::ServerContext* context,
+                           const v1::StartStreamRequest* request,
+                           v1::StartStreamResponse* response) override {
+    *response = fake_.answers.start;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status StopStream(grpc::ServerContext* context,
+                          const v1::StopStreamRequest* request,
+                          v1::StopStreamResponse* response) override {
+    *response = fake_.answers.stop;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status GetStream(grpc::ServerContext* context,
+                         const v1::GetStreamRequest* request,
+                         v1::Stream* response) override {
+    *response = fake_.answers.stream;
+    return fake_.Took(*request, context);
+  }
+  // Answers although everything else fails: /stop lists what runs.
+  grpc::Status ListStreams(grpc::ServerContext* context,
+                           const v1::ListStreamsRequest* request,
+                           v1::ListStreamsResponse* response) override {
+    *response = fake_.answers.streams;
+    const grpc::Status status = fake_.Took(*request, context);
+    return status.error_code() == grpc::NOT_FOUND ? grpc::Status() : status;
+  }
+  grpc::Status UpdateStream(grpc::ServerContext* context,
+                            const v1::UpdateStreamRequest* request,
+                            v1::Stream* response) override {
+    *response = fake_.answers.stream;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status DeleteStream(grpc::ServerContext* context,
+                            const v1::DeleteStreamRequest* request,
+                            v1::DeleteStreamResponse*) override {
+    return fake_.Took(*request, context);
+  }
+  grpc::Status GetLatestFrame(grpc::ServerContext* context,
+                              const v1::GetLatestFrameRequest* request,
+                              v1::GetLatestFrameResponse* response) override {
+    *response = fake_.answers.frame;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status GetGrid(grpc::ServerContext* context,
+                       const v1::GetGridRequest* request,
+                       v1::GetGridResponse* response) override {
+    *response = fake_.answers.grid;
+    return fake_.Took(*request, context);
+  }
+
+ private:
+  FakeBackends& fake_;
+};
+
+class FakeBackends::Inference : public v1::InferenceService::Service {
+ public:
+  explicit Inference(FakeBackends& fake) : fake_(fake) {}
+
+  grpc::Status ListModels(grpc::ServerContext* context,
+                          const v1::ListModelsRequest* request,
+                          v1::ListModelsResponse* response) override {
+    *response = fake_.answers.models;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status GetModel(grpc::ServerContext* context,
+                        const v1::GetModelRequest* request,
+                        v1::Model* response) override {
+    *response = fake_.answers.model;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status PrepareModel(
+      grpc::ServerContext* context, const v1::PrepareModelRequest* request,
+      grpc::ServerWriter<v1::PrepareModelResponse>* writer) override {
+    const grpc::Status status = fake_.Took(*request, context);
+    if (!status.ok()) return status;
+    v1::PrepareModelResponse response;
+    *response.mutable_model() = fake_.answers.model;
+    writer->Write(response);
+    // The real one goes on reporting until the caller has gone.
+    while (!context->IsCancelled()) {
+      Clock::Real().SleepFor(absl::Milliseconds(2));
+    }
+    return grpc::Status::CANCELLED;
+  }
+  grpc::Status UnloadModel(grpc::ServerContext* context,
+                           const v1::UnloadModelRequest* request,
+                           v1::Model* response) override {
+    *response = fake_.answers.model;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status Detect(grpc::ServerContext* context,
+                      const v1::DetectRequest* request,
+                      v1::DetectResponse* response) override {
+    *response = fake_.answers.detect;
+    return fake_.Took(*request, context);
+  }
+
+ private:
+  FakeBackends& fake_;
+};
+
+class FakeBackends::Aggregator : public v1::AggregatorService::Service {
+ public:
+  explicit Aggregator(FakeBackends& fake) : fake_(fake) {}
+
+  grpc::Status ListRecords(grpc::ServerContext* context,
+                           const v1::ListRecordsRequest* request,
+                           v1::ListRecordsResponse* response) override {
+    *response = fake_.answers.records;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status GetRecord(grpc::ServerContext* context,
+                         const v1::GetRecordRequest* request,
+                         v1::Record* response) override {
+    *response = fake_.answers.record;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status GetRecordImage(grpc::ServerContext* context,
+                              const v1::GetRecordImageRequest* request,
+                              v1::GetRecordImageResponse* response) override {
+    *response = fake_.answers.image;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status ListGrids(grpc::ServerContext* context,
+                         const v1::ListGridsRequest* request,
+                         v1::ListGridsResponse* response) override {
+    *response = fake_.answers.grids;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status ListCameras(grpc::ServerContext* context,
+                           const v1::ListCamerasRequest* request,
+                           v1::ListCamerasResponse* response) override {
+    *response = fake_.answers.cameras;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status GetCamera(grpc::ServerContext* context,
+                         const v1::GetCameraRequest* request,
+                         v1::Camera* response) override {
+    *response = fake_.answers.camera;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status UpsertCamera(grpc::ServerContext* context,
+                            const v1::UpsertCameraRequest* request,
+                            v1::Camera* response) override {
+    *response = fake_.answers.camera;
+    return fake_.Took(*request, context);
+  }
+  grpc::Status ImportCameras(grpc::ServerContext* context,
+                             const v1::ImportCamerasRequest* request,
+                             v1::ImportCamerasResponse* response) override {
+    *response = fake_.answers.imported;
+    return fake_.Took(*request, context);
+  }
+
+ private:
+  FakeBackends& fake_;
+};
+
+FakeBackends::FakeBackends()
+    : capture_(std::make_unique<Capture>(*this)),
+      inference_(std::make_unique<Inference>(*this)),
+      aggregator_(std::make_unique<Aggregator>(*this)) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port_);
+  builder.SetMaxReceiveMessageSize(20 << 20);
+  builder.RegisterService(capture_.get());
+  builder.RegisterService(inference_.get());
+  builder.RegisterService(aggregator_.get());
+  server_ = builder.BuildAndStart();
+  SetServing(true);
+}
+
+FakeBackends::~FakeBackends() { Shutdown(); }
+
+void FakeBackends::Shutdown() {
+  Hang(false);
+  if (server_ != nullptr) {
+    server_->Shutdown(absl::ToChronoTime(Clock::Real().Now()));
+    server_->Wait();
+    server_.reset();
+  }
+}
+
+BackendClients::Options FakeBackends::ClientOptions() const {
+  const std::string target = absl::StrCat("127.0.0.1:", port_);
+  return {.capture = target, .inference = target, .aggregator = target};
+}
+
+void FakeBackends::SetServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus(serving);
+}
+
+void FakeBackends::FailWith(const absl::Status& status) {
+  absl::MutexLock lock(&mu_);
+  failure_ = status;
+}
+
+void FakeBackends::Hang(bool hang) {
+  absl::MutexLock lock(&mu_);
+  hang_ = hang;
+}
+
+grpc::Status FakeBackends::Took(const google::protobuf::Message& request,
+                                grpc::ServerContextBase* context) {
+  bool hang = false;
+  absl::Status failure;
+  {
+    absl::MutexLock lock(&mu_);
+    requests_.emplace_back(request.GetDescriptor()->full_name(),
+                           request.SerializeAsString());
+    hang = hang_;
+    failure = failure_;
+  }
+  while (hang && !context->IsCancelled()) {
+    Clock::Real().SleepFor(absl::Milliseconds(2));
+    absl::MutexLock lock(&mu_);
+    hang = hang_;
+  }
+  return ToGrpcStatus(failure, context);
+}
+
+}  // namespace camherd::gateway

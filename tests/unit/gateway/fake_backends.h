@@ -1,0 +1,99 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "camherd/v1/aggregator_service.grpc.pb.h"
+#include "camherd/v1/capture_service.grpc.pb.h"
+#include "camherd/v1/inference_service.grpc.pb.h"
+#include "gateway/backend_clients.h"
+
+namespace camherd::gateway {
+
+// The three services on one real gRPC server in this process: they answer what
+// the test has put in, and keep what they were asked.
+//
+// Thread-safe once it runs, except for the `answers`, which the test sets
+// before it asks.
+class FakeBackends {
+ public:
+  FakeBackends();
+  ~FakeBackends();
+
+  // Options that point all three services here.
+  BackendClients::Options ClientOptions() const;
+
+  // What the health service answers.
+  void SetServing(bool serving);
+  void Shutdown();
+
+  // While set, every call answers this instead.
+  void FailWith(const absl::Status& status);
+  // While set, every call waits for its cancellation first.
+  void Hang(bool hang);
+
+  struct Answers {
+    v1::StartStreamResponse start;
+    v1::StopStreamResponse stop;
+    v1::Stream stream;
+    v1::ListStreamsResponse streams;
+    v1::GetLatestFrameResponse frame;
+    v1::GetGridResponse grid;
+    v1::ListModelsResponse models;
+    v1::Model model;
+    v1::DetectResponse detect;
+    v1::ListRecordsResponse records;
+    v1::Record record;
+    v1::GetRecordImageResponse image;
+    v1::ListGridsResponse grids;
+    v1::ListCamerasResponse cameras;
+    v1::Camera camera;
+    v1::ImportCamerasResponse imported;
+  };
+  Answers answers;
+
+  // The last request of a type, as its debug string; "" if there was none.
+  template <typename T>
+  T Last() const {
+    absl::MutexLock lock(&mu_);
+    T request;
+    for (auto it = requests_.rbegin(); it != requests_.rend(); ++it) {
+      if (it->first == T::descriptor()->full_name()) {
+        request.ParseFromString(it->second);
+        return request;
+      }
+    }
+    return request;
+  }
+  size_t request_count() const {
+    absl::MutexLock lock(&mu_);
+    return requests_.size();
+  }
+
+  // Keeps the request; the status to answer.
+  grpc::Status Took(const google::protobuf::Message& request,
+                    grpc::ServerContextBase* context);
+
+ private:
+  class Capture;
+  class Inference;
+  class Aggregator;
+
+  mutable absl::Mutex mu_;
+  std::vector<std::pair<std::string, std::string>> requests_
+      ABSL_GUARDED_BY(mu_);
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+  bool hang_ ABSL_GUARDED_BY(mu_) = false;
+
+  std::unique_ptr<Capture> capture_;
+  std::unique_ptr<Inference> inference_;
+  std::unique_ptr<Aggregator> aggregator_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+}  // namespace camherd::gateway
