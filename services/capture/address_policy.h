@@ -49,7 +49,7 @@ class AddressPolicy {
  public:
   struct Options {
     // CIDR, such as `169.254.10.0/24` or `fe80::/10`.
-    std::vector<std::string> allow_networks;
+    std::vector<std::string> allow_networks = {};
     bool allow_loopback = true;
   };
 

@@ -176,7 +176,11 @@ void FramePicker::OnKeyframe(absl::Duration arrival, Picked& picked) {
 
 void FramePicker::PickKeyframe(const AccessUnit& unit, KeyframeKind kind,
                                Picked& picked) {
-  const bool sparse = gop_ >= kSparseGop * interval();
+  // Of the last two, since a stall lengthens one.
+  const absl::Duration gop = previous_gop_ > absl::ZeroDuration()
+                                 ? std::min(gop_, previous_gop_)
+                                 : gop_;
+  const bool sparse = gop >= kSparseGop * interval();
   MissUntil(unit.arrival - (sparse ? 2 : 1) * interval(), picked);
   if (kind == KeyframeKind::kNone || schedule_.next_due() > unit.arrival) {
     return;
@@ -225,13 +229,16 @@ void FramePicker::PickInSequence(const AccessUnit& unit, KeyframeKind kind,
 }
 
 void FramePicker::ResolveDue(absl::Duration now, Picked& picked) {
-  if (!shown_) {
+  if (!shown_ && !first_asked_) {
     MissUntil(now - interval(), picked);
-    if (first_asked_ || waiting_.empty() || schedule_.next_due() >= now ||
+    if (waiting_.empty() || schedule_.next_due() >= now ||
         schedule_.next_due() < waiting_.front().unit.arrival) {
       return;
     }
     first_asked_ = true;
+  } else if (!shown_) {
+    // The first picture is spoken for, and there is no other yet.
+    new_units_ = 0;
   }
   if (schedule_.next_due() < now && new_units_ > 0) {
     const absl::Duration due = schedule_.next_due();

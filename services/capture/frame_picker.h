@@ -115,7 +115,10 @@ class FramePicker {
   // which sequence has put out its first picture.
   void set_delay(int pictures) { delay_ = pictures; }
   void set_shown(int64_t sequence) {
-    if (sequence == sequence_) shown_ = true;
+    if (shown_ || sequence != sequence_) return;
+    shown_ = true;
+    // The first picture went to the sample that waited for it.
+    if (first_asked_) new_units_ = 0;
   }
 
   // keyframe, exact or full.

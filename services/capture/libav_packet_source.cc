@@ -44,12 +44,16 @@ constexpr absl::Duration kSocketSlack = absl::Seconds(1);
 struct Overheard {
   std::string sdp;
   int rtsp_status = 0;
+  int redirects = 0;
 };
 thread_local Overheard* overheard = nullptr;
 
 void OnLibraryLog(void*, int level, const char* format, va_list arguments) {
   constexpr size_t kMaxText = 4096;
   const bool is_sdp = overheard != nullptr && absl::StartsWith(format, "SDP:");
+  if (overheard != nullptr && absl::StartsWith(format, "Status %d: Redirect")) {
+    ++overheard->redirects;
+  }
   if (level > AV_LOG_WARNING && !is_sdp) return;
   char text[kMaxText];
   std::vsnprintf(text, sizeof(text), format, arguments);
@@ -281,21 +285,22 @@ class LibavPacketSource::Impl {
       expired_ = true;
       return true;
     }
-    return !redirect_error_.ok() || !RedirectAllowed();
+    return !redirect_error_.ok() || !RedirectsAllowed();
   }
 
-  // A redirect shows as a changed URL in the context.
-  bool RedirectAllowed() {
+  // A redirect shows in the log and, where it leads elsewhere, as a changed URL
+  // in the context.
+  bool RedirectsAllowed() {
+    if (overheard != nullptr && overheard->redirects > kMaxRedirects) {
+      redirect_error_ = absl::UnavailableError(absl::StrCat(
+          "the camera redirected more than ", kMaxRedirects, " times"));
+      return false;
+    }
     if (context_ == nullptr || context_->url == nullptr ||
         current_url_ == context_->url) {
       return true;
     }
     current_url_ = context_->url;
-    if (++redirects_ > kMaxRedirects) {
-      redirect_error_ = absl::UnavailableError(absl::StrCat(
-          "the camera redirected more than ", kMaxRedirects, " times"));
-      return false;
-    }
     const absl::StatusOr<CameraUrl> target = CameraUrl::Parse(current_url_);
     if (!target.ok()) {
       redirect_error_ = absl::UnavailableError(
@@ -490,7 +495,6 @@ class LibavPacketSource::Impl {
   std::string connect_url_;
   std::string current_url_;
   std::string leftover_;
-  int redirects_ = 0;
   absl::Status redirect_error_;
   absl::Duration started_;
   absl::Duration deadline_ = absl::InfiniteDuration();

@@ -1,0 +1,293 @@
+#include "services/capture/sample_writer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "services/capture/frame_picker.h"
+#include "services/capture/spool_layout.h"
+#include "services/common/file.h"
+#include "tests/support/clip.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace camherd::capture {
+namespace {
+
+using ::camherd::testing::Clip;
+using ::camherd::testing::HaveFfmpeg;
+using ::camherd::testing::IsOk;
+using ::camherd::testing::MakeClip;
+using ::camherd::testing::ReadClip;
+using ::camherd::testing::SharedVideo;
+using ::camherd::testing::TempDir;
+
+constexpr size_t kMaxJpeg = 64 << 20;
+
+// A picker and a writer without threads.
+class Pipeline {
+ public:
+  Pipeline(const std::string& dir, const FramePicker::Options& options,
+           const VideoParameters& parameters)
+      : picker_(FramePicker::Create(options).value()),
+        writer_(
+            {.on_taken =
+                 [this](v1::SampleTaken s) { taken.push_back(std::move(s)); },
+             .on_missed =
+                 [this](absl::string_view reason) {
+                   ++missed[std::string(reason)];
+                 },
+             .on_disk = [this](const absl::Status& s) { disk = s; }}),
+        thread_(85) {
+    stream_.parameters = parameters;
+    stream_.spool_dir = dir;
+    picker_.Connected(parameters.codec);
+  }
+
+  void Feed(const AccessUnit& unit) {
+    if (writer_.delay() >= 0) picker_.set_delay(writer_.delay());
+    picker_.set_shown(writer_.shown_sequence());
+    Run(picker_.OnAccessUnit(unit));
+  }
+  void End(absl::Duration now) {
+    Run(picker_.Disconnected(now));
+    writer_.EndSequence();
+  }
+
+  std::vector<v1::SampleTaken> taken;
+  std::map<std::string, int64_t> missed;
+  std::vector<absl::Duration> dues;
+  size_t decoded = 0;
+  absl::Status disk;
+  FramePicker& picker() { return picker_; }
+
+ private:
+  void Run(const FramePicker::Picked& picked) {
+    for (const DecodeTask& task : picked.tasks) {
+      decoded += task.units.size();
+      const size_t before = taken.size();
+      writer_.Run(task, stream_, thread_);
+      if (task.sample) pending_ = task.due;
+      if (taken.size() > before) dues.push_back(pending_);
+    }
+    for (const auto& m : picked.missed)
+      missed[std::string(m.reason)] += m.count;
+    if (picked.end_sequence) writer_.EndSequence();
+  }
+
+  FramePicker picker_;
+  SampleWriter writer_;
+  DecodeThread thread_;
+  SampleWriter::Stream stream_;
+  absl::Duration pending_;
+};
+
+// The clip several times over.
+Clip Repeat(const Clip& clip, int times) {
+  Clip out = clip;
+  for (int i = 1; i < times; ++i) {
+    for (const AccessUnit& unit : clip.units) {
+      AccessUnit copy = unit;
+      copy.arrival = clip.period * static_cast<int64_t>(out.units.size());
+      copy.pts +=
+          absl::ToInt64Microseconds(
+              clip.period * static_cast<int64_t>(clip.units.size() * i)) *
+          9 / 100;
+      out.units.push_back(std::move(copy));
+    }
+  }
+  return out;
+}
+
+// Samples a clip in mode exact and compares each JPEG, byte for byte, with that
+// of the picture full decoding had put out last at the due time.
+void ExpectExact(const Clip& clip, absl::Duration interval,
+                 const std::string& what) {
+  SCOPED_TRACE(what);
+  const TempDir dir;
+  Pipeline pipeline(
+      dir.path(),
+      {.schedule = {.interval = interval, .phase = absl::Milliseconds(17)},
+       .mode = v1::SAMPLING_MODE_EXACT},
+      clip.parameters);
+  for (const AccessUnit& unit : clip.units) pipeline.Feed(unit);
+  ASSERT_GE(pipeline.taken.size(), 3u);
+  ASSERT_EQ(pipeline.taken.size(), pipeline.dues.size());
+  EXPECT_LE(pipeline.decoded, clip.units.size());
+  // Only before the decoder had put out more than one picture.
+  EXPECT_LE(pipeline.missed["late"], 3);
+  EXPECT_EQ(pipeline.missed.size(), 1u);
+
+  auto full = Decoder::Create(clip.parameters).value();
+  JpegEncoder encoder(85);
+  std::optional<Picture> shown;
+  size_t fed = 0;
+  // The first is the first picture there was, whatever its due time.
+  for (size_t i = 1; i < pipeline.taken.size(); ++i) {
+    const absl::Duration due = pipeline.dues[i];
+    while (fed < clip.units.size() && clip.units[fed].arrival <= due) {
+      ASSERT_THAT(
+          full->Decode(clip.units[fed], static_cast<int64_t>(fed), &shown),
+          IsOk());
+      ++fed;
+    }
+    ASSERT_TRUE(shown);
+    const auto jpeg = encoder.Encode(*shown);
+    ASSERT_THAT(jpeg, IsOk());
+    const v1::FrameInfo& frame = pipeline.taken[i].frame();
+    EXPECT_EQ(ReadFile(FrameFile(dir.path(), frame.frame_seq()), kMaxJpeg)
+                  .value_or("none"),
+              jpeg->data)
+        << "due " << due;
+    // It says when its own access unit arrived.
+    EXPECT_EQ(frame.pts(), clip.units[static_cast<size_t>(shown->tag)].pts);
+    EXPECT_LE(frame.offset_seconds(), 0);
+  }
+}
+
+TEST(ExactSamplingTest, EqualsFullDecodingOnRealClips) {
+  struct Case {
+    const char* name;
+    double interval;
+    int times;
+  };
+  for (const Case& c : {Case{"cars_overhead_432p.mp4", 3, 1},
+                        Case{"person_indoor_432p.mp4", 0.7, 1},
+                        Case{"night_city_240p.mp4", 0.11, 1},
+                        Case{"highway_dashcam_540p.mp4", 0.5, 1},
+                        Case{"night_city_240p.mp4", 2.9, 3}}) {
+    const std::string path = SharedVideo(c.name);
+    if (path.empty()) GTEST_SKIP() << "no shared videos beside this checkout";
+    const absl::StatusOr<Clip> clip = ReadClip(path);
+    ASSERT_THAT(clip, IsOk());
+    ExpectExact(Repeat(*clip, c.times), absl::Seconds(c.interval), c.name);
+  }
+}
+
+TEST(ExactSamplingTest, EqualsFullDecodingWithReorderingAndOpenGops) {
+  if (!HaveFfmpeg()) GTEST_SKIP() << "the ffmpeg program is not installed";
+  const TempDir dir;
+  const std::string source = "-f lavfi -i testsrc2=s=320x192:r=25:d=12 ";
+  for (const std::string& codec :
+       {std::string("-c:v libx264 -preset veryfast -bf 3 -b_strategy 0 -g 40"),
+        std::string("-c:v libx264 -preset veryfast -bf 3 -x264-params "
+                    "open-gop=1:b-pyramid=normal -g 30"),
+        std::string("-c:v libx264 -preset veryfast -bf 0 -g 50"),
+        std::string("-c:v libx265 -preset ultrafast -x265-params "
+                    "log-level=none:open-gop=0:bframes=4:keyint=35"),
+        std::string("-c:v libx265 -preset ultrafast -x265-params "
+                    "log-level=none:open-gop=1:bframes=4:keyint=35")}) {
+    const absl::StatusOr<Clip> clip =
+        MakeClip(source + codec + " -pix_fmt yuv420p", dir / "clip.mkv");
+    ASSERT_THAT(clip, IsOk());
+    for (const double interval : {0.1, 0.33, 1.7}) {
+      ExpectExact(*clip, absl::Seconds(interval), codec);
+    }
+  }
+}
+
+TEST(ExactSamplingTest, CostsLessThanFullDecodingWhereKeyframesAreNearer) {
+  const std::string path = SharedVideo("person_indoor_432p.mp4");
+  if (path.empty()) GTEST_SKIP() << "no shared videos beside this checkout";
+  const absl::StatusOr<Clip> clip = ReadClip(path);
+  ASSERT_THAT(clip, IsOk());
+  const TempDir dir;
+  Pipeline pipeline(dir.path(),
+                    {.schedule = {.interval = absl::Seconds(3)},
+                     .mode = v1::SAMPLING_MODE_EXACT},
+                    clip->parameters);
+  for (const AccessUnit& unit : clip->units) pipeline.Feed(unit);
+  // A key each second, a sample every three: a third or less.
+  EXPECT_LT(pipeline.decoded, clip->units.size() / 3);
+  EXPECT_GE(pipeline.taken.size(), 19u);
+}
+
+TEST(SampleWriterTest, AFrameIsWhatIsInItsFile) {
+  if (!HaveFfmpeg()) GTEST_SKIP() << "the ffmpeg program is not installed";
+  const TempDir dir;
+  const absl::StatusOr<Clip> clip = MakeClip(
+      "-f lavfi -i testsrc2=s=322x182:r=5:d=4 -c:v libx264 -g 5 -pix_fmt "
+      "yuv420p",
+      dir / "clip.mkv");
+  ASSERT_THAT(clip, IsOk());
+  Pipeline pipeline(dir.path(),
+                    {.schedule = {.interval = absl::Seconds(1)},
+                     .mode = v1::SAMPLING_MODE_KEYFRAME},
+                    clip->parameters);
+  for (const AccessUnit& unit : clip->units) pipeline.Feed(unit);
+  ASSERT_EQ(pipeline.taken.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    const v1::FrameInfo& frame = pipeline.taken[i].frame();
+    EXPECT_EQ(frame.frame_seq(), static_cast<int64_t>(i) + 1);
+    const auto jpeg =
+        ReadFile(FrameFile(dir.path(), frame.frame_seq()), kMaxJpeg);
+    ASSERT_THAT(jpeg, IsOk());
+    EXPECT_EQ(frame.size_bytes(), static_cast<int64_t>(jpeg->size()));
+    EXPECT_EQ(frame.sha256(), Sha256(*jpeg));
+    EXPECT_EQ(frame.width(), 322);
+    EXPECT_EQ(frame.height(), 182);
+    EXPECT_GT(frame.mean_luma(), 50);
+    EXPECT_EQ(frame.captured_at().seconds(),
+              1785578100 + static_cast<int64_t>(i));
+    EXPECT_NEAR(frame.offset_seconds(), 0, 1e-6);
+    EXPECT_GT(pipeline.taken[i].decode_seconds(), 0);
+    EXPECT_GT(pipeline.taken[i].encode_seconds(), 0);
+  }
+}
+
+TEST(SampleWriterTest, AFullOrMissingDiskIsAMissWithItsReasonUntilItIsBack) {
+  if (!HaveFfmpeg()) GTEST_SKIP() << "the ffmpeg program is not installed";
+  const TempDir dir;
+  const absl::StatusOr<Clip> clip = MakeClip(
+      "-f lavfi -i testsrc2=s=160x96:r=5:d=4 -c:v libx264 -g 5 -pix_fmt "
+      "yuv420p",
+      dir / "clip.mkv");
+  ASSERT_THAT(clip, IsOk());
+  const std::string spool = dir / "spool";
+  Pipeline pipeline(spool,
+                    {.schedule = {.interval = absl::Seconds(1)},
+                     .mode = v1::SAMPLING_MODE_KEYFRAME},
+                    clip->parameters);
+  for (size_t i = 0; i < 10; ++i) pipeline.Feed(clip->units[i]);
+  EXPECT_EQ(pipeline.missed["disk_error"], 2);
+  EXPECT_FALSE(pipeline.disk.ok());
+  ASSERT_THAT(MakeDirs(spool), IsOk());
+  for (size_t i = 10; i < 20; ++i) pipeline.Feed(clip->units[i]);
+  EXPECT_EQ(pipeline.missed["disk_error"], 2);
+  EXPECT_TRUE(pipeline.disk.ok());
+  ASSERT_EQ(pipeline.taken.size(), 2u);
+  // No number is lost with a frame that never was.
+  EXPECT_EQ(pipeline.taken[0].frame().frame_seq(), 1);
+}
+
+TEST(SampleWriterTest, AfterDamageNothingIsStoredUntilASoundKeyframe) {
+  if (!HaveFfmpeg()) GTEST_SKIP() << "the ffmpeg program is not installed";
+  const TempDir dir;
+  absl::StatusOr<Clip> clip = MakeClip(
+      "-f lavfi -i testsrc2=s=640x352:r=10:d=6 -c:v libx264 -bf 0 -tune "
+      "zerolatency -x264-params sliced-threads=0 -g 20 -pix_fmt yuv420p",
+      dir / "clip.mkv");
+  ASSERT_THAT(clip, IsOk());
+  // The keyframe of the second GOP loses a packet.
+  std::string data = *clip->units[20].data;
+  ASSERT_GT(data.size(), 5000u);
+  data.erase(data.size() / 2, 1400);
+  clip->units[20].data = std::make_shared<const std::string>(std::move(data));
+  Pipeline pipeline(dir.path(),
+                    {.schedule = {.interval = absl::Milliseconds(500),
+                                  .phase = absl::Milliseconds(50)},
+                     .mode = v1::SAMPLING_MODE_EXACT},
+                    clip->parameters);
+  for (const AccessUnit& unit : clip->units) pipeline.Feed(unit);
+  EXPECT_EQ(pipeline.missed["corrupt"], 4);
+  for (const absl::Duration due : pipeline.dues) {
+    EXPECT_TRUE(due < absl::Seconds(2) || due >= absl::Seconds(4)) << due;
+  }
+}
+
+}  // namespace
+}  // namespace camherd::capture

@@ -1,0 +1,400 @@
+#include "services/capture/stream_worker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "services/capture/jpeg_encoder.h"
+#include "services/capture/spool_layout.h"
+#include "tests/support/fake_camera.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace camherd::capture {
+namespace {
+
+using ::camherd::testing::FakeCamera;
+using ::camherd::testing::TempDir;
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kPatience = absl::Seconds(20);
+
+// A JPEG, which is what an MJPEG camera sends.
+std::shared_ptr<const std::string> AnyJpeg() {
+  static const auto jpeg = [] {
+    static const std::vector<uint8_t> grey(64 * 48, 100);
+    Picture picture;
+    picture.width = 64;
+    picture.height = 48;
+    picture.chroma = Picture::Chroma::k444;
+    for (int i = 0; i < 3; ++i) {
+      picture.planes[i] = grey.data();
+      picture.strides[i] = 64;
+    }
+    return std::make_shared<const std::string>(
+        JpegEncoder(85).Encode(picture).value().data);
+  }();
+  return jpeg;
+}
+
+// What a stream's supervisor would see.
+class StreamWorkerTest : public ::testing::Test {
+ protected:
+  void Start(StreamWorker::Options options = {}) {
+    options.decode_threads = 2;
+    options.retry_initial = absl::Milliseconds(20);
+    options.retry_max = absl::Milliseconds(50);
+    options.retry_slow = absl::Milliseconds(30);
+    worker_ = std::make_unique<StreamWorker>(
+        options, camera_.Sources(),
+        [this](v1::FromWorker event) { OnEvent(event); }, Clock::Real());
+  }
+
+  void TearDown() override {
+    if (worker_ != nullptr) worker_->Stop();
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, stream] : streams_) {
+      EXPECT_TRUE(stream.ended) << id;
+    }
+  }
+
+  v1::AssignStream Assignment(const std::string& id = "s1") {
+    v1::AssignStream assign;
+    assign.set_stream_id(id);
+    assign.set_session_id("session");
+    assign.set_url("rtsp://127.0.0.1:8554/demo");
+    assign.set_interval_seconds(0.1);
+    assign.set_sampling_mode(v1::SAMPLING_MODE_KEYFRAME);
+    assign.set_spool_dir(dir_.path());
+    assign.set_next_frame_seq(1);
+    return assign;
+  }
+  void Assign(const v1::AssignStream& assign) {
+    v1::ToWorker message;
+    *message.mutable_assign() = assign;
+    worker_->Handle(message);
+  }
+  void Revoke(const std::string& id = "s1") {
+    v1::ToWorker message;
+    message.mutable_revoke()->set_stream_id(id);
+    worker_->Handle(message);
+  }
+  void Pause(bool paused) {
+    v1::ToWorker message;
+    message.mutable_pause()->set_stream_id("s1");
+    message.mutable_pause()->set_paused(paused);
+    message.mutable_pause()->set_reason("spool_full");
+    worker_->Handle(message);
+  }
+
+  void SendPicture() {
+    AccessUnit unit;
+    unit.data = AnyJpeg();
+    unit.keyframe = true;
+    unit.arrival = Clock::Real().SteadyNow();
+    unit.wall = Clock::Real().Now();
+    camera_.Send(std::move(unit));
+  }
+  // Sends pictures until the condition holds.
+  bool SendUntil(const std::function<bool()>& done) {
+    const absl::Duration deadline = Clock::Real().SteadyNow() + kPatience;
+    while (Clock::Real().SteadyNow() < deadline) {
+      {
+        absl::MutexLock lock(&mu_);
+        if (done()) return true;
+      }
+      SendPicture();
+      absl::MutexLock lock(&mu_);
+      mu_.AwaitWithTimeout(absl::Condition(&done), absl::Milliseconds(30));
+    }
+    return false;
+  }
+  bool WaitFor(const std::function<bool()>& done) {
+    absl::MutexLock lock(&mu_);
+    return mu_.AwaitWithTimeout(absl::Condition(&done), kPatience);
+  }
+  bool WaitForState(v1::StreamState state) {
+    return WaitFor([this, state] { return s().state.state() == state; });
+  }
+
+  struct Seen {
+    v1::StateChanged state;
+    std::vector<v1::StateChanged> states;
+    std::vector<v1::SampleTaken> samples;
+    std::map<std::string, int64_t> missed;
+    bool ended = false;
+  };
+  // REQUIRES: mu_ held.
+  Seen& s(const std::string& id = "s1") { return streams_[id]; }
+
+  void OnEvent(const v1::FromWorker& event) {
+    absl::MutexLock lock(&mu_);
+    Seen& seen = streams_[event.stream_id()];
+    EXPECT_FALSE(seen.ended && !allow_restart_) << "an event after the end";
+    switch (event.message_case()) {
+      case v1::FromWorker::kState:
+        seen.state = event.state();
+        seen.states.push_back(event.state());
+        seen.ended = false;
+        break;
+      case v1::FromWorker::kSample: {
+        // The file has its final name by now.
+        EXPECT_TRUE(std::filesystem::exists(
+            FrameFile(dir_.path(), event.sample().frame().frame_seq())));
+        seen.samples.push_back(event.sample());
+        break;
+      }
+      case v1::FromWorker::kMissed:
+        EXPECT_GT(event.missed().count(), 0);
+        seen.missed[event.missed().reason()] += event.missed().count();
+        break;
+      case v1::FromWorker::kEnded:
+        seen.ended = true;
+        break;
+      case v1::FromWorker::MESSAGE_NOT_SET:
+        ADD_FAILURE() << "an empty event";
+    }
+  }
+
+  static VideoParameters Mjpeg() {
+    return {.codec = Codec::kMjpeg, .extradata = ""};
+  }
+
+  TempDir dir_;
+  FakeCamera camera_;
+  absl::Mutex mu_;
+  std::map<std::string, Seen> streams_;
+  bool allow_restart_ = false;
+  // Last: it ends before what its events use.
+  std::unique_ptr<StreamWorker> worker_;
+};
+
+TEST_F(StreamWorkerTest, GoesFromStartingToRunningToPicturesToEnded) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(SendUntil([this] { return s().samples.size() >= 3; }));
+  Revoke();
+  ASSERT_TRUE(WaitFor([this] { return s().ended; }));
+  absl::MutexLock lock(&mu_);
+  ASSERT_GE(s().states.size(), 2u);
+  EXPECT_EQ(s().states[0].state(), v1::STREAM_STATE_STARTING);
+  EXPECT_EQ(s().states[1].state(), v1::STREAM_STATE_RUNNING);
+  EXPECT_EQ(s().states[1].codec(), "mjpeg");
+  EXPECT_EQ(s().states[1].local_ip(), "192.0.2.7");
+  EXPECT_EQ(s().states[1].connects(), 1);
+  for (size_t i = 0; i < s().samples.size(); ++i) {
+    const v1::SampleTaken& sample = s().samples[i];
+    EXPECT_EQ(sample.frame().frame_seq(), static_cast<int64_t>(i) + 1);
+    EXPECT_EQ(sample.frame().width(), 64);
+    EXPECT_NEAR(sample.frame().mean_luma(), (100 - 16) * 255.0 / 219.0, 1);
+    EXPECT_GT(sample.received_bytes(), 0);
+    EXPECT_EQ(sample.effective_mode(), v1::SAMPLING_MODE_KEYFRAME);
+  }
+  EXPECT_EQ(camera_.closed(), 1);
+}
+
+TEST_F(StreamWorkerTest, EachFailureToConnectHasItsStateAndIsTriedAgain) {
+  Start();
+  const std::pair<absl::Status, v1::StreamState> cases[] = {
+      {absl::UnauthenticatedError("wrong password"),
+       v1::STREAM_STATE_AUTH_FAILED},
+      {absl::NotFoundError("no such path"), v1::STREAM_STATE_NOT_FOUND},
+      {absl::FailedPreconditionError("no video"), v1::STREAM_STATE_NO_VIDEO},
+      {absl::UnimplementedError("codec VP8"),
+       v1::STREAM_STATE_UNSUPPORTED_CODEC},
+      {absl::ResourceExhaustedError("453"), v1::STREAM_STATE_REFUSED},
+      {absl::UnavailableError("refused"), v1::STREAM_STATE_RECONNECTING},
+      {absl::DeadlineExceededError("silent"), v1::STREAM_STATE_RECONNECTING},
+      {absl::PermissionDeniedError("address"), v1::STREAM_STATE_RECONNECTING},
+  };
+  for (const auto& [status, state] : cases) camera_.AnswerOpen(status);
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(camera_.WaitForConnections(9));
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  absl::MutexLock lock(&mu_);
+  ASSERT_GE(s().states.size(), 10u);
+  for (size_t i = 0; i < 8; ++i) {
+    const v1::StateChanged& state = s().states[i + 1];
+    EXPECT_EQ(state.state(), cases[i].second) << i;
+    EXPECT_EQ(state.reason(), cases[i].first.message()) << i;
+    EXPECT_GT(state.retry_after_seconds(), 0) << i;
+    EXPECT_EQ(state.disconnects(), 0) << i;
+  }
+  EXPECT_EQ(s().states[9].state(), v1::STREAM_STATE_RUNNING);
+  EXPECT_EQ(s().states[9].retry_after_seconds(), 0);
+}
+
+TEST_F(StreamWorkerTest, ALostConnectionIsCountedAndComesBack) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  camera_.Fail(absl::DeadlineExceededError("the camera sent no picture"));
+  ASSERT_TRUE(WaitForState(v1::STREAM_STATE_RECONNECTING));
+  {
+    absl::MutexLock lock(&mu_);
+    EXPECT_THAT(s().state.reason(), HasSubstr("no picture"));
+    EXPECT_EQ(s().state.disconnects(), 1);
+    s().samples.clear();
+  }
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().state.connects(), 2);
+}
+
+TEST_F(StreamWorkerTest, WhileTheCameraIsAwayEveryDueTimeIsMissed) {
+  Start();
+  for (int i = 0; i < 200; ++i) {
+    camera_.AnswerOpen(absl::UnavailableError("refused"));
+  }
+  Assign(Assignment());
+  // A due time each 0.1 s.
+  ASSERT_TRUE(WaitFor([this] { return s().missed["not_connected"] >= 5; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().missed.size(), 1u);
+}
+
+TEST_F(StreamWorkerTest, PausedItMissesForTheReasonGiven) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  Pause(true);
+  ASSERT_TRUE(SendUntil([this] { return s().missed["spool_full"] >= 3; }));
+  Pause(false);
+  size_t before = 0;
+  {
+    absl::MutexLock lock(&mu_);
+    before = s().samples.size();
+  }
+  ASSERT_TRUE(SendUntil([&] { return s().samples.size() >= before + 2; }));
+}
+
+TEST_F(StreamWorkerTest, AnotherIntervalKeepsTheConnection) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  v1::AssignStream assign = Assignment();
+  assign.set_interval_seconds(3600);
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return s().samples.size() == 1; }));
+  assign.set_interval_seconds(0.1);
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return s().samples.size() >= 4; }));
+  EXPECT_EQ(camera_.connections(), 1);
+}
+
+TEST_F(StreamWorkerTest, AnotherUrlReconnectsAtOnce) {
+  StreamWorker::Options options;
+  Start(options);
+  camera_.AnswerOpen(Mjpeg());
+  camera_.AnswerOpen(Mjpeg());
+  v1::AssignStream assign = Assignment();
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  assign.set_url("rtsp://127.0.0.1:8554/other");
+  Assign(assign);
+  ASSERT_TRUE(camera_.WaitForConnections(2));
+  EXPECT_EQ(camera_.last_url(), "rtsp://127.0.0.1:8554/other");
+  ASSERT_TRUE(SendUntil([this] { return s().samples.size() >= 3; }));
+  absl::MutexLock lock(&mu_);
+  // The session goes on: no number is used twice.
+  for (size_t i = 0; i < s().samples.size(); ++i) {
+    EXPECT_EQ(s().samples[i].frame().frame_seq(), static_cast<int64_t>(i) + 1);
+  }
+}
+
+TEST_F(StreamWorkerTest, StreamsAreIndependent) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment("s1"));
+  ASSERT_TRUE(camera_.WaitForConnections(1));
+  ASSERT_TRUE(WaitFor([this] { return !s("s1").states.empty(); }));
+  Assign(Assignment("s2"));
+  ASSERT_TRUE(camera_.WaitForConnections(2));
+  Revoke("s1");
+  ASSERT_TRUE(WaitFor([this] { return s("s1").ended; }));
+  ASSERT_TRUE(SendUntil([this] { return !s("s2").samples.empty(); }));
+}
+
+TEST_F(StreamWorkerTest, RevokedAndAssignedAgainItBeginsAfterTheEnd) {
+  allow_restart_ = true;
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  v1::AssignStream again = Assignment();
+  again.set_next_frame_seq(1000);
+  Revoke();
+  Assign(again);
+  ASSERT_TRUE(SendUntil(
+      [this] { return s().samples.back().frame().frame_seq() >= 1000; }));
+}
+
+TEST_F(StreamWorkerTest, StopIsFastWhateverTheStreamsWaitFor) {
+  StreamWorker::Options options;
+  Start(options);
+  v1::AssignStream waits = Assignment("waits for its turn");
+  waits.set_connect_delay_seconds(3600);
+  Assign(waits);
+  Assign(Assignment("reads"));
+  ASSERT_TRUE(camera_.WaitForConnections(1));
+  const absl::Duration begin = Clock::Real().SteadyNow();
+  worker_->Stop();
+  worker_->Stop();
+  EXPECT_LT(Clock::Real().SteadyNow() - begin, absl::Seconds(5));
+  absl::MutexLock lock(&mu_);
+  EXPECT_TRUE(s("waits for its turn").ended);
+  EXPECT_TRUE(s("reads").ended);
+}
+
+TEST_F(StreamWorkerTest, AnUndecodablePictureIsAMiss) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  AccessUnit unit;
+  unit.data = std::make_shared<const std::string>("no JPEG");
+  for (int i = 0; i < 50; ++i) {
+    unit.arrival = Clock::Real().SteadyNow() + absl::Milliseconds(100 * i);
+    camera_.Send(unit);
+    ASSERT_TRUE(camera_.WaitUntilRead());
+  }
+  ASSERT_TRUE(WaitFor([this] { return s().missed["decode_error"] >= 3; }));
+}
+
+TEST_F(StreamWorkerTest, ADiskErrorIsAMissAndTheStatesReason) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  v1::AssignStream assign = Assignment();
+  assign.set_spool_dir(dir_ / "missing");
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return s().missed["disk_error"] >= 2; }));
+  ASSERT_TRUE(WaitFor([this] {
+    return absl::StrContains(s().state.reason(), "cannot be written");
+  }));
+  assign.set_spool_dir(dir_.path());
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  ASSERT_TRUE(WaitFor([this] { return s().state.reason().empty(); }));
+}
+
+TEST_F(StreamWorkerTest, MessagesForUnknownStreamsAreIgnored) {
+  Start();
+  Revoke("nobody");
+  Pause(true);
+  worker_->Handle(v1::ToWorker());
+}
+
+}  // namespace
+}  // namespace camherd::capture
