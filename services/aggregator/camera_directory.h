@@ -40,7 +40,7 @@ namespace camherd::aggregator {
 class CameraDirectory {
  public:
   struct Options {
-    std::string csv_path;  // Empty: no file.
+    std::string csv_path = {};  // Empty: no file.
     // How often the file is looked at.
     absl::Duration poll_interval = absl::Seconds(5);
     size_t max_csv_bytes = size_t{16} << 20;

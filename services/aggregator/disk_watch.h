@@ -22,14 +22,15 @@ namespace camherd::aggregator {
 class DiskWatch {
  public:
   struct Options {
-    std::string path;
+    std::string path = {};
     int64_t low_bytes = int64_t{512} << 20;
     int64_t full_bytes = int64_t{64} << 20;
     absl::Duration poll_interval = absl::Seconds(5);
     // Delay sent with a refusal.
     absl::Duration retry_delay = absl::Seconds(5);
     // Seam for tests: free bytes at `path`.
-    std::function<absl::StatusOr<int64_t>(const std::string& path)> free_bytes;
+    std::function<absl::StatusOr<int64_t>(const std::string& path)> free_bytes =
+        nullptr;
   };
 
   // `metrics` must outlive the watch.

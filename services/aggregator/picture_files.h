@@ -27,9 +27,9 @@ namespace camherd::aggregator {
 class PictureFiles {
  public:
   struct Options {
-    std::string data_dir;
+    std::string data_dir = {};
     // Seam for tests: syncs the data of an open file, as fdatasync does.
-    std::function<int(int fd)> sync;
+    std::function<int(int fd)> sync = nullptr;
   };
 
   // Makes the folders and throws away what an earlier process left half done.

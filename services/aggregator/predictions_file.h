@@ -40,7 +40,7 @@ namespace camherd::aggregator {
 class PredictionsFile {
  public:
   struct Options {
-    std::string path;
+    std::string path = {};
     LineOptions line;
     absl::Duration sync_interval = absl::Seconds(1);
     absl::Duration retry_interval = absl::Seconds(1);
@@ -48,8 +48,9 @@ class PredictionsFile {
     size_t max_write_bytes = size_t{2} << 20;
     // Seams for tests: told of each step done ("lines written", "lines
     // synced", "cursor stored"), and what writes, as ::write does.
-    std::function<void(absl::string_view step)> step_hook;
-    std::function<ssize_t(int fd, const char* data, size_t size)> write;
+    std::function<void(absl::string_view step)> step_hook = nullptr;
+    std::function<ssize_t(int fd, const char* data, size_t size)> write =
+        nullptr;
   };
 
   // Opens the file as OpenPredictions does, with its errors, and begins to

@@ -46,10 +46,10 @@ struct StoredRecord {
 };
 
 struct RecordFilter {
-  std::string camera_id;
-  std::string class_name;
-  std::string complaint_type;
-  std::string session_id;
+  std::string camera_id = {};
+  std::string class_name = {};
+  std::string complaint_type = {};
+  std::string session_id = {};
   // captured_at in [since, until).
   absl::Time since = absl::InfinitePast();
   absl::Time until = absl::InfiniteFuture();

@@ -35,17 +35,17 @@ namespace camherd::aggregator {
 class SqliteRecordStore : public RecordStore {
  public:
   struct Options {
-    std::string data_dir;
+    std::string data_dir = {};
     // Records that may wait for commit.
     size_t max_pending = 1024;
     // Records in one transaction.
     size_t max_group = 128;
     // Seams for tests: told the name of each step done ("pictures written",
     // "group inserted", "group committed"), and PictureFiles::Options::sync.
-    std::function<void(absl::string_view step)> step_hook;
-    std::function<int(int fd)> sync;
+    std::function<void(absl::string_view step)> step_hook = nullptr;
+    std::function<int(int fd)> sync = nullptr;
     // Told the size of each group committed.
-    std::function<void(size_t records)> group_hook;
+    std::function<void(size_t records)> group_hook = nullptr;
   };
 
   // Opens or makes the store. kFailedPrecondition: records.db was written by

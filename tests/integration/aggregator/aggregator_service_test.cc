@@ -1,0 +1,377 @@
+#include "services/aggregator/aggregator_service.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "services/aggregator/data_layout.h"
+#include "services/aggregator/predictions_file_recovery.h"
+#include "services/aggregator/sqlite_record_store.h"
+#include "services/common/grpc_client.h"
+#include "services/common/grpc_server.h"
+#include "services/common/grpc_status.h"
+#include "services/common/retry_delay.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+#include "tests/unit/aggregator/picture_testing.h"
+
+namespace camherd::aggregator {
+namespace {
+
+using ::camherd::aggregator::testing::AddDetection;
+using ::camherd::aggregator::testing::DecodeJpeg;
+using ::camherd::aggregator::testing::FakePicture;
+using ::camherd::aggregator::testing::MakeFrame;
+using ::camherd::aggregator::testing::MakeHeader;
+using ::camherd::aggregator::testing::MakeJpeg;
+using ::camherd::aggregator::testing::MakeMetrics;
+using ::camherd::aggregator::testing::ReadText;
+using ::camherd::aggregator::testing::WriteText;
+using ::camherd::testing::FakeClock;
+using ::camherd::testing::IsOk;
+using ::camherd::testing::StatusIs;
+using ::camherd::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+constexpr absl::Duration kWait = absl::Seconds(30);
+
+DiskWatch::Options DiskOptions(const std::string& path) {
+  DiskWatch::Options options;
+  options.path = path;
+  options.low_bytes = 0;
+  options.full_bytes = 0;
+  return options;
+}
+
+PredictionsFile::Options FileOptions(const std::string& path) {
+  PredictionsFile::Options options;
+  options.path = path;
+  options.line = {.timezone = absl::UTCTimeZone()};
+  return options;
+}
+
+// The whole service behind a real socket.
+class AggregatorServiceTest : public ::testing::Test {
+ protected:
+  AggregatorServiceTest() {
+    WriteText(dir_ / "camera_data.csv",
+              "cameraID,latitude,longitude\nCAM-001,26.4499,80.3319\n");
+    cameras_ = CameraDirectory::Create({.csv_path = dir_ / "camera_data.csv"},
+                                       *store_, clock_, *metrics_)
+                   .value();
+    Start({});
+  }
+  ~AggregatorServiceTest() override {
+    server_->Stop(absl::Seconds(1));
+    executor_->Stop();
+    predictions_->Stop(kWait);
+  }
+
+  void Start(AggregatorServiceImpl::Options options) {
+    if (server_ != nullptr) server_->Stop(absl::Seconds(1));
+    executor_ = std::make_unique<Executor>(4, 64);
+    service_ = std::make_unique<AggregatorServiceImpl>(
+        options, recorder(), *store_, *cameras_, grids_, *executor_);
+    server_ = GrpcServer::Start({.listen = "127.0.0.1:0"}, {service_.get()},
+                                {v1::AggregatorService::service_full_name()})
+                  .value();
+    stub_ = v1::AggregatorService::NewStub(MakeChannel(server_->address()));
+  }
+
+  BatchRecorder& recorder() {
+    recorder_ = std::make_unique<BatchRecorder>(*store_, *cameras_, disk_,
+                                                predictions_.get(), clock_,
+                                                *metrics_, absl::Seconds(5));
+    return *recorder_;
+  }
+
+  // Sends header and the pictures of those frames.
+  absl::StatusOr<v1::AddBatchResultResponse> Add(
+      const v1::AddBatchResultHeader& header, const std::vector<int>& frames) {
+    grpc::ClientContext context;
+    SetDeadline(context, kWait);
+    v1::AddBatchResultResponse response;
+    auto writer = stub_->AddBatchResult(&context, &response);
+    v1::AddBatchResultRequest request;
+    *request.mutable_header() = header;
+    bool open = writer->Write(request);
+    for (const int frame : frames) {
+      if (!open) break;
+      request.mutable_picture()->set_frame_index(frame);
+      request.mutable_picture()->set_jpeg(Jpeg(header, frame));
+      open = writer->Write(request);
+    }
+    writer->WritesDone();
+    const absl::Status status = FromGrpcStatus(writer->Finish(), &context);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  std::string Jpeg(const v1::AddBatchResultHeader& header, int frame) {
+    return real_pictures_
+               ? MakeJpeg(640, 360, cv::Scalar::all(40 * (frame + 1)))
+               : FakePicture(header.manifest().session_id(),
+                             header.manifest().batch_seq(), frame);
+  }
+
+  // Runs a unary call; `call` has the stub's method's signature.
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(
+      grpc::Status (v1::AggregatorService::Stub::*call)(grpc::ClientContext*,
+                                                        const Request&,
+                                                        Response*),
+      const Request& request) {
+    grpc::ClientContext context;
+    SetDeadline(context, kWait);
+    Response response;
+    const absl::Status status = FromGrpcStatus(
+        (stub_.get()->*call)(&context, request, &response), &context);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  TempDir dir_;
+  FakeClock clock_;
+  bool real_pictures_ = false;
+  std::unique_ptr<AggregatorMetrics> metrics_ = MakeMetrics();
+  std::unique_ptr<SqliteRecordStore> store_ =
+      SqliteRecordStore::Create({.data_dir = dir_.path()}, clock_).value();
+  DiskWatch disk_{DiskOptions(dir_.path()), *metrics_};
+  std::unique_ptr<CameraDirectory> cameras_;
+  std::unique_ptr<PredictionsFile> predictions_ =
+      PredictionsFile::Create(FileOptions(PredictionsPath(dir_.path())),
+                              *store_, clock_, *metrics_)
+          .value();
+  std::unique_ptr<BatchRecorder> recorder_;
+  GridArchive grids_{dir_.path(), *store_, disk_, clock_, *metrics_};
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<AggregatorServiceImpl> service_;
+  std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<v1::AggregatorService::Stub> stub_;
+};
+
+TEST_F(AggregatorServiceTest, ABatchBecomesARecordAndALineWithThePlace) {
+  v1::AddBatchResultHeader header = MakeHeader("s", 1, 3);
+  AddDetection(header, "dog", 2, 0.9F);
+  const auto added = Add(header, {0, 2});
+  ASSERT_THAT(added, IsOk());
+  EXPECT_EQ(added->record_id(), 1);
+  EXPECT_FALSE(added->already_recorded());
+
+  v1::GetRecordRequest get;
+  get.set_record_id(1);
+  const auto record = Call(&v1::AggregatorService::Stub::GetRecord, get);
+  ASSERT_THAT(record, IsOk());
+  EXPECT_EQ(record->latitude(), 26.4499);
+  EXPECT_EQ(record->sections(0).name(), "stray_animal");
+  EXPECT_EQ(record->sections(0).complaint(), 1);
+  EXPECT_EQ(record->evidence(0).frame_index(), 2);
+
+  ASSERT_TRUE(predictions_->WaitUntilCaughtUp(kWait));
+  EXPECT_THAT(ReadText(PredictionsPath(dir_.path())),
+              HasSubstr("\"Latitude\": 26.4499, \"Longitude\": 80.3319, "
+                        "\"Date\": \"01/08/2026\", "
+                        "\"timestamp\": \"10:15:00\""));
+}
+
+TEST_F(AggregatorServiceTest, ABatchSentTwiceIsOneRecordAnotherIsAConflict) {
+  v1::AddBatchResultHeader header = MakeHeader("s", 1);
+  ASSERT_THAT(Add(header, {0}), IsOk());
+  const auto again = Add(header, {0, 1});
+  ASSERT_THAT(again, IsOk());
+  EXPECT_TRUE(again->already_recorded());
+  EXPECT_EQ(again->record_id(), 1);
+  header.set_manifest_sha256(Sha256("x"));
+  EXPECT_THAT(Add(header, {0}), StatusIs(absl::StatusCode::kAlreadyExists));
+}
+
+TEST_F(AggregatorServiceTest, RefusesWhatIsNotABatchAndKeepsNothingOfIt) {
+  const v1::AddBatchResultHeader header = MakeHeader("s", 1);
+  EXPECT_THAT(Add(header, {}), StatusIs(absl::StatusCode::kInvalidArgument,
+                                        HasSubstr("frame 0 is missing")));
+  v1::AddBatchResultHeader wrong = header;
+  wrong.mutable_manifest()->mutable_frames(0)->set_sha256(Sha256("x"));
+  EXPECT_THAT(Add(wrong, {0}), StatusIs(absl::StatusCode::kDataLoss));
+  wrong = header;
+  wrong.mutable_manifest()->set_batch_seq(-1);
+  EXPECT_THAT(Add(wrong, {0}), StatusIs(absl::StatusCode::kInvalidArgument,
+                                        HasSubstr("batch_seq")));
+  EXPECT_EQ(store_->LastRecordId(), 0);
+}
+
+TEST_F(AggregatorServiceTest, ManySendersAtOnceLoseAndDoubleNothing) {
+  std::vector<std::thread> senders;
+  for (int s = 0; s < 8; ++s) {
+    senders.emplace_back([this, s] {
+      for (int seq = 1; seq <= 5; ++seq) {
+        const auto header = MakeHeader(absl::StrCat("s", s), seq);
+        ASSERT_THAT(Add(header, {0}), IsOk());
+        ASSERT_THAT(Add(header, {0}), IsOk());
+      }
+    });
+  }
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_EQ(store_->LastRecordId(), 40);
+  ASSERT_TRUE(predictions_->WaitUntilCaughtUp(kWait));
+  const std::string text = ReadText(PredictionsPath(dir_.path()));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 40);
+}
+
+TEST_F(AggregatorServiceTest, TooManyBytesUnderWayAreRefusedWithADelay) {
+  Start({.max_inflight_bytes = 10, .retry_delay = absl::Seconds(3)});
+  const auto refused = Add(MakeHeader("s", 1), {0});
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(RetryDelay(refused.status()), absl::Seconds(3));
+  EXPECT_EQ(store_->LastRecordId(), 0);
+}
+
+TEST_F(AggregatorServiceTest, ListsInPagesBoundToTheirFilters) {
+  for (int i = 1; i <= 5; ++i) {
+    ASSERT_THAT(Add(MakeHeader("s", i), {0}), IsOk());
+  }
+  v1::ListRecordsRequest request;
+  request.set_page_size(2);
+  std::vector<int64_t> ids;
+  do {
+    const auto page = Call(&v1::AggregatorService::Stub::ListRecords, request);
+    ASSERT_THAT(page, IsOk());
+    for (const v1::Record& record : page->records()) {
+      ids.push_back(record.record_id());
+    }
+    request.set_page_token(page->next_page_token());
+    // A record that comes between two pages moves nothing.
+    if (ids.size() == 2) {
+      ASSERT_THAT(Add(MakeHeader("s", 6), {0}), IsOk());
+    }
+  } while (!request.page_token().empty());
+  EXPECT_THAT(ids, ElementsAre(5, 4, 3, 2, 1));
+
+  request.clear_page_token();
+  const auto page = Call(&v1::AggregatorService::Stub::ListRecords, request);
+  request.set_page_token(page->next_page_token());
+  request.set_camera_id("CAM-001");
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::ListRecords, request),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("page_token belongs to other filters")));
+}
+
+TEST_F(AggregatorServiceTest, AnswersTheEvidenceWithBoxesAtTheWidthAsked) {
+  real_pictures_ = true;
+  v1::AddBatchResultHeader header = MakeHeader("s", 1, 3);
+  for (int i = 0; i < 3; ++i) {
+    v1::FrameInfo& frame = *header.mutable_manifest()->mutable_frames(i);
+    frame.set_sha256(Sha256(Jpeg(header, i)));
+    frame.clear_size_bytes();
+  }
+  AddDetection(header, "dog", 2, 0.9F);
+  ASSERT_THAT(Add(header, {0, 2}), IsOk());
+
+  v1::GetRecordImageRequest request;
+  request.set_record_id(1);
+  auto image = Call(&v1::AggregatorService::Stub::GetRecordImage, request);
+  ASSERT_THAT(image, IsOk());
+  EXPECT_EQ(image->frame_index(), 2);
+  EXPECT_EQ(image->jpeg(), Jpeg(header, 2));
+  request.set_boxes(true);
+  request.set_width(320);
+  image = Call(&v1::AggregatorService::Stub::GetRecordImage, request);
+  ASSERT_THAT(image, IsOk());
+  EXPECT_EQ(DecodeJpeg(image->jpeg()).cols, 320);
+  request.set_first_frame(true);
+  image = Call(&v1::AggregatorService::Stub::GetRecordImage, request);
+  EXPECT_EQ(image->frame_index(), 0);
+  request.set_width(8);
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::GetRecordImage, request),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("width must be 0 or in [16, 7680], got 8")));
+  request.clear_width();
+  request.set_record_id(2);
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::GetRecordImage, request),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("record 2")));
+}
+
+TEST_F(AggregatorServiceTest, RendersAndListsAGrid) {
+  grpc::ClientContext context;
+  SetDeadline(context, kWait);
+  v1::RenderGridResponse response;
+  auto writer = stub_->RenderGrid(&context, &response);
+  v1::RenderGridRequest request;
+  request.mutable_header()->set_session_id("s");
+  request.mutable_header()->set_process_name("demo");
+  request.mutable_header()->set_save(true);
+  ASSERT_TRUE(writer->Write(request));
+  for (int i = 1; i <= 9; ++i) {
+    *request.mutable_frame() =
+        MakeFrame(i, 20 * i, MakeJpeg(320, 180, cv::Scalar::all(20 * i)));
+    ASSERT_TRUE(writer->Write(request));
+  }
+  writer->WritesDone();
+  ASSERT_THAT(FromGrpcStatus(writer->Finish()), IsOk());
+  EXPECT_EQ(DecodeJpeg(response.jpeg()).cols, 1920);
+  EXPECT_EQ(response.grid().cells(0).frame_seq(), 9);
+
+  const auto list =
+      Call(&v1::AggregatorService::Stub::ListGrids, v1::ListGridsRequest());
+  ASSERT_THAT(list, IsOk());
+  ASSERT_THAT(list->grids(), SizeIs(1));
+  EXPECT_EQ(ReadText(dir_ / ("images/" + list->grids(0).file_name())),
+            response.jpeg());
+}
+
+TEST_F(AggregatorServiceTest, KeepsCamerasThroughTheApi) {
+  v1::GetCameraRequest get;
+  get.set_camera_id("CAM-001");
+  EXPECT_EQ(Call(&v1::AggregatorService::Stub::GetCamera, get)->latitude(),
+            26.4499);
+  v1::UpsertCameraRequest upsert;
+  upsert.mutable_camera()->set_camera_id("CAM-002");
+  upsert.mutable_camera()->set_latitude(95);
+  upsert.mutable_camera()->set_longitude(0);
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::UpsertCamera, upsert),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("latitude must be in [-90, 90], got 95")));
+  upsert.mutable_camera()->set_latitude(9);
+  EXPECT_EQ(
+      Call(&v1::AggregatorService::Stub::UpsertCamera, upsert)->updated_by(),
+      "api");
+  v1::ImportCamerasRequest import;
+  import.set_csv("cameraID,latitude,longitude\nCAM-003,1,2\nCAM-004,x,2\n");
+  const auto imported =
+      Call(&v1::AggregatorService::Stub::ImportCameras, import);
+  ASSERT_THAT(imported, IsOk());
+  EXPECT_EQ(imported->added(), 1);
+  EXPECT_EQ(imported->errors(0).line(), 3);
+  v1::ListCamerasRequest list;
+  list.set_page_size(2);
+  const auto first = Call(&v1::AggregatorService::Stub::ListCameras, list);
+  ASSERT_THAT(first->cameras(), SizeIs(2));
+  list.set_page_token(first->next_page_token());
+  const auto second = Call(&v1::AggregatorService::Stub::ListCameras, list);
+  ASSERT_THAT(second->cameras(), SizeIs(1));
+  EXPECT_EQ(second->cameras(0).camera_id(), "CAM-003");
+  get.set_camera_id("CAM-009");
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::GetCamera, get),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("CAM-009")));
+}
+
+TEST_F(AggregatorServiceTest, WhatIsNotBuiltYetSaysSo) {
+  grpc::ClientContext context;
+  v1::ExportRecordsResponse chunk;
+  auto reader = stub_->ExportRecords(&context, v1::ExportRecordsRequest());
+  EXPECT_FALSE(reader->Read(&chunk));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+}  // namespace
+}  // namespace camherd::aggregator

@@ -1,0 +1,306 @@
+#include "services/aggregator/predictions_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "services/aggregator/data_layout.h"
+#include "services/aggregator/predictions_file_recovery.h"
+#include "services/aggregator/sqlite_record_store.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+#include "tests/unit/aggregator/aggregator_testing.h"
+
+namespace camherd::aggregator {
+namespace {
+
+using ::camherd::aggregator::testing::AddDetection;
+using ::camherd::aggregator::testing::AppendAndWait;
+using ::camherd::aggregator::testing::MakeHeader;
+using ::camherd::aggregator::testing::MakeMetrics;
+using ::camherd::aggregator::testing::MakeNewRecord;
+using ::camherd::aggregator::testing::ReadText;
+using ::camherd::aggregator::testing::WriteText;
+using ::camherd::testing::FakeClock;
+using ::camherd::testing::IsOk;
+using ::camherd::testing::StatusIs;
+using ::camherd::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+constexpr absl::Duration kWait = absl::Seconds(30);
+
+class PredictionsFileTest : public ::testing::Test {
+ protected:
+  PredictionsFileTest() {
+    store_ =
+        SqliteRecordStore::Create({.data_dir = dir_.path()}, clock_).value();
+    options_.path = path_;
+    options_.line = {.timezone = absl::UTCTimeZone()};
+  }
+
+  absl::Status Open() {
+    Close();
+    auto file = PredictionsFile::Create(options_, *store_, clock_, *metrics_);
+    if (file.ok()) file_ = *std::move(file);
+    return file.status();
+  }
+  void Close() {
+    if (file_ != nullptr) file_->Stop(kWait);
+    file_ = nullptr;
+  }
+  void OpenAndCatchUp() {
+    ASSERT_THAT(Open(), IsOk());
+    ASSERT_TRUE(file_->WaitUntilCaughtUp(kWait));
+  }
+
+  void Append(int64_t batch_seq, std::vector<int> dog_frames = {}) {
+    v1::AddBatchResultHeader header = MakeHeader("s", batch_seq, 3);
+    for (const int frame : dog_frames) AddDetection(header, "dog", frame, 0.9F);
+    ASSERT_THAT(AppendAndWait(*store_, MakeNewRecord(header)), IsOk());
+    if (file_ != nullptr) {
+      ASSERT_TRUE(file_->WaitUntilCaughtUp(kWait));
+    }
+  }
+
+  // The record id of each line of the file; 0 for a foreign one, -1 for what
+  // is no JSON object.
+  std::vector<int64_t> Lines() {
+    std::vector<int64_t> ids;
+    for (const std::string& line :
+         std::vector<std::string>(absl::StrSplit(ReadText(path_), '\n'))) {
+      if (line.empty()) continue;
+      const PredictionLine info = InspectLine(line);
+      ids.push_back(info.is_object ? info.record_id : -1);
+    }
+    return ids;
+  }
+
+  // Names of files beside predictions.json that begin as given.
+  std::vector<std::string> Beside(const std::string& prefix) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(dir_.path())) {
+      const std::string name = entry.path().filename().string();
+      if (absl::StartsWith(name, prefix)) names.push_back(dir_ / name);
+    }
+    return names;
+  }
+
+  TempDir dir_;
+  FakeClock clock_;
+  std::unique_ptr<AggregatorMetrics> metrics_ = MakeMetrics();
+  std::unique_ptr<SqliteRecordStore> store_;
+  const std::string path_ = dir_ / "predictions.json";
+  PredictionsFile::Options options_;
+  std::unique_ptr<PredictionsFile> file_;
+};
+
+TEST_F(PredictionsFileTest, HoldsOneLineARecordInOrderOfCommit) {
+  OpenAndCatchUp();
+  for (int i = 1; i <= 3; ++i) Append(i);
+  EXPECT_THAT(Lines(), ElementsAre(1, 2, 3));
+  EXPECT_THAT(ReadText(path_), StartsWith("{\"basic\": {\"camID\": "));
+}
+
+TEST_F(PredictionsFileTest, CatchesUpWithRecordsOfTheTimeItWasSwitchedOff) {
+  Append(1);
+  Append(2);
+  OpenAndCatchUp();
+  EXPECT_THAT(Lines(), ElementsAre(1, 2));
+}
+
+TEST_F(PredictionsFileTest, GoesOnAfterAStop) {
+  OpenAndCatchUp();
+  Append(1);
+  OpenAndCatchUp();
+  Append(2);
+  EXPECT_THAT(Lines(), ElementsAre(1, 2));
+  EXPECT_THAT(Beside("predictions.json."), IsEmpty());
+}
+
+TEST_F(PredictionsFileTest, CountsLinesTheCursorDoesNotKnow) {
+  OpenAndCatchUp();
+  const PredictionsCursor before = store_->GetCursor().value();
+  Append(1);
+  Append(2);
+  Close();
+  // As after a crash before the cursor was stored.
+  ASSERT_THAT(store_->PutCursor(before), IsOk());
+  OpenAndCatchUp();
+  EXPECT_THAT(Lines(), ElementsAre(1, 2));
+}
+
+TEST_F(PredictionsFileTest, MovesATornTailAsideAndWritesTheRecordAgain) {
+  OpenAndCatchUp();
+  const PredictionsCursor before = store_->GetCursor().value();
+  Append(1);
+  Append(2);
+  Close();
+  const std::string whole = ReadText(path_);
+  const size_t second = whole.find('\n') + 1;
+  for (const std::string& tail :
+       {whole.substr(second, 40),
+        whole.substr(second, whole.size() - second - 1), std::string(300, '\0'),
+        std::string("\0\0\n{}\n", 6)}) {
+    ASSERT_THAT(store_->PutCursor(before), IsOk());
+    WriteText(path_, whole.substr(0, second) + tail);
+    clock_.Advance(absl::Seconds(1));
+    OpenAndCatchUp();
+    Close();
+    EXPECT_EQ(ReadText(path_), whole);
+  }
+  const std::vector<std::string> torn = Beside("predictions.json.torn-");
+  ASSERT_THAT(torn, SizeIs(4));
+}
+
+TEST_F(PredictionsFileTest, KeepsTheTornBytesInTheSideFile) {
+  OpenAndCatchUp();
+  Append(1);
+  Close();
+  const std::string whole = ReadText(path_);
+  WriteText(path_, whole + "{\"half");
+  OpenAndCatchUp();
+  EXPECT_EQ(ReadText(path_), whole);
+  const std::vector<std::string> torn = Beside("predictions.json.torn-");
+  ASSERT_THAT(torn, SizeIs(1));
+  EXPECT_EQ(ReadText(torn[0]), "{\"half");
+}
+
+TEST_F(PredictionsFileTest, BeginsAnewAtTheCursorWhenTheFileWasDeleted) {
+  OpenAndCatchUp();
+  Append(1);
+  Close();
+  std::filesystem::remove(path_);
+  OpenAndCatchUp();
+  Append(2);
+  EXPECT_THAT(Lines(), ElementsAre(2));
+}
+
+TEST_F(PredictionsFileTest, NoticesWhileItRunsThatTheFileWasDeleted) {
+  OpenAndCatchUp();
+  Append(1);
+  std::filesystem::remove(path_);
+  Append(2);
+  EXPECT_THAT(Lines(), ElementsAre(2));
+  std::filesystem::rename(path_, path_ + ".old");
+  Append(3);
+  EXPECT_THAT(Lines(), ElementsAre(3));
+}
+
+TEST_F(PredictionsFileTest, GoesOnAfterTheEndOfAnEditedFile) {
+  OpenAndCatchUp();
+  Append(1);
+  Append(2);
+  Close();
+  const std::string whole = ReadText(path_);
+  WriteText(path_, whole.substr(whole.find('\n') + 1));
+  OpenAndCatchUp();
+  Append(3);
+  EXPECT_THAT(Lines(), ElementsAre(2, 3));
+  WriteText(path_, "");
+  Append(4);
+  EXPECT_THAT(Lines(), ElementsAre(4));
+}
+
+TEST_F(PredictionsFileTest, AppendsToForeignLines) {
+  WriteText(path_, "{\"basic\": {}}\n{\"basic\": {}}");
+  OpenAndCatchUp();
+  Append(1);
+  OpenAndCatchUp();
+  Append(2);
+  EXPECT_THAT(Lines(), ElementsAre(0, 0, 1, 2));
+}
+
+TEST_F(PredictionsFileTest, LinesOfAnotherStoreAreForeign) {
+  WriteText(path_, "{\"meta\": {\"record_id\": 77}}\n");
+  OpenAndCatchUp();
+  Append(1);
+  OpenAndCatchUp();
+  EXPECT_THAT(Lines(), ElementsAre(77, 1));
+}
+
+TEST_F(PredictionsFileTest, MovesAnArrayAside) {
+  const std::string array = "[\n  {\"basic\": {}}\n]\n";
+  WriteText(path_, array);
+  OpenAndCatchUp();
+  Append(1);
+  EXPECT_THAT(Lines(), ElementsAre(1));
+  const std::vector<std::string> foreign = Beside("predictions.json.foreign-");
+  ASSERT_THAT(foreign, SizeIs(1));
+  EXPECT_EQ(ReadText(foreign[0]), array);
+}
+
+TEST_F(PredictionsFileTest, NamesWhatIsNoFile) {
+  std::filesystem::create_directory(path_);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("predictions.json is a folder")));
+}
+
+TEST_F(PredictionsFileTest, ADiskThatIsFullForAWhileLosesAndDoublesNothing) {
+  std::atomic<int> fail = 3;
+  options_.retry_interval = absl::Milliseconds(1);
+  options_.write = [&fail](int fd, const char* data, size_t size) -> ssize_t {
+    if (fail > 0) {
+      --fail;
+      if (fail % 2 == 1) {
+        errno = ENOSPC;
+        return -1;
+      }
+      return ::write(fd, data, size / 2);
+    }
+    return ::write(fd, data, size);
+  };
+  OpenAndCatchUp();
+  Append(1);
+  Append(2);
+  EXPECT_THAT(Lines(), ElementsAre(1, 2));
+}
+
+TEST_F(PredictionsFileTest, WritesALinePerFrameThatHasADetection) {
+  options_.line.per_frame = true;
+  OpenAndCatchUp();
+  Append(1, {0, 2});
+  Append(2);
+  Append(3, {1});
+  EXPECT_THAT(Lines(), ElementsAre(1, 1, 3));
+  OpenAndCatchUp();
+  EXPECT_THAT(Lines(), ElementsAre(1, 1, 3));
+}
+
+TEST_F(PredictionsFileTest, ARecordWithSomeOfItsLinesIsWrittenWhole) {
+  options_.line.per_frame = true;
+  OpenAndCatchUp();
+  const PredictionsCursor before = store_->GetCursor().value();
+  Append(1, {0, 2});
+  Close();
+  const std::string whole = ReadText(path_);
+  ASSERT_THAT(store_->PutCursor(before), IsOk());
+  WriteText(path_, whole.substr(0, whole.find('\n') + 1));
+  OpenAndCatchUp();
+  EXPECT_EQ(ReadText(path_), whole);
+}
+
+TEST(InspectLineTest, LooksOnlyAtMetaOfTheObjectItself) {
+  EXPECT_EQ(InspectLine(R"({"a": {"record_id": 5}})").record_id, 0);
+  EXPECT_EQ(InspectLine(R"({"meta": {"x": {"record_id": 5}}})").record_id, 0);
+  EXPECT_EQ(InspectLine(R"({"meta": {"record_id": 5}})").record_id, 5);
+  EXPECT_FALSE(InspectLine("[1]").is_object);
+  EXPECT_FALSE(InspectLine(R"({"meta": {"record_id": 5})").is_object);
+  EXPECT_FALSE(InspectLine("").is_object);
+}
+
+}  // namespace
+}  // namespace camherd::aggregator

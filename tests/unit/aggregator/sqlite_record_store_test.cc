@@ -1,0 +1,308 @@
+#include "services/aggregator/sqlite_record_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "services/aggregator/data_layout.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+#include "tests/unit/aggregator/aggregator_testing.h"
+
+namespace camherd::aggregator {
+namespace {
+
+using ::camherd::aggregator::testing::AddDetection;
+using ::camherd::aggregator::testing::AppendAndWait;
+using ::camherd::aggregator::testing::FakePicture;
+using ::camherd::aggregator::testing::FirstFrame;
+using ::camherd::aggregator::testing::MakeHeader;
+using ::camherd::aggregator::testing::MakeNewRecord;
+using ::camherd::testing::FakeClock;
+using ::camherd::testing::IsOk;
+using ::camherd::testing::StatusIs;
+using ::camherd::testing::TempDir;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class SqliteRecordStoreTest : public ::testing::Test {
+ protected:
+  SqliteRecordStoreTest() { Open(); }
+
+  void Open(SqliteRecordStore::Options options = {}) {
+    store_ = nullptr;
+    options.data_dir = dir_.path();
+    auto store = SqliteRecordStore::Create(options, clock_);
+    ASSERT_THAT(store, IsOk());
+    store_ = *std::move(store);
+  }
+
+  AppendResult Append(const v1::AddBatchResultHeader& header) {
+    const auto result = AppendAndWait(*store_, MakeNewRecord(header));
+    EXPECT_THAT(result, IsOk());
+    return result.value_or(AppendResult());
+  }
+
+  std::vector<int64_t> Ids(const RecordFilter& filter) {
+    const auto records = store_->ListRecords(filter, std::nullopt, 1000);
+    EXPECT_THAT(records, IsOk());
+    std::vector<int64_t> ids;
+    for (const v1::Record& record : *records) ids.push_back(record.record_id());
+    return ids;
+  }
+
+  int64_t Pragma(const std::string& name) {
+    auto db = SqliteDb::Open(DatabaseFile(dir_.path())).value();
+    auto statement = db->Prepare("PRAGMA " + name).value();
+    EXPECT_TRUE(statement.Step().value());
+    return statement.Int(0);
+  }
+
+  TempDir dir_;
+  FakeClock clock_;
+  std::unique_ptr<SqliteRecordStore> store_;
+};
+
+TEST_F(SqliteRecordStoreTest, TheFileIsLaidOutForLargeRecordsFromVersionOne) {
+  EXPECT_EQ(Pragma("page_size"), 16384);
+  EXPECT_EQ(Pragma("auto_vacuum"), 2);  // Incremental.
+  EXPECT_EQ(Pragma("user_version"), 1);
+  EXPECT_EQ(Pragma("synchronous"), 2);  // Full.
+}
+
+TEST_F(SqliteRecordStoreTest, ARecordIsThereAfterReopeningWithItsPictures) {
+  v1::AddBatchResultHeader header = MakeHeader("s", 1);
+  AddDetection(header, "dog", 1, 0.9F);
+  EXPECT_EQ(Append(header).record_id, 1);
+  Open();
+  const auto stored = store_->GetRecord(1);
+  ASSERT_THAT(stored, IsOk());
+  EXPECT_EQ(stored->record.session_id(), "s");
+  EXPECT_EQ(FromProto(stored->record.recorded_at()), clock_.Now());
+  ASSERT_THAT(stored->pictures, SizeIs(2));
+  EXPECT_THAT(stored->pictures[1].path,
+              HasSubstr("records/2026-08-01/10/s_1_1_"));
+  EXPECT_EQ(store_->ReadPicture(stored->pictures[1]).value(),
+            FakePicture("s", 1, 1));
+  EXPECT_EQ(store_->LastRecordId(), 1);
+}
+
+TEST_F(SqliteRecordStoreTest, TheSameBatchAgainIsTheSameRecord) {
+  const v1::AddBatchResultHeader header = MakeHeader("s", 1);
+  const AppendResult first = Append(header);
+  EXPECT_FALSE(first.already_recorded);
+  Open();
+  const AppendResult second = Append(header);
+  EXPECT_TRUE(second.already_recorded);
+  EXPECT_EQ(second.record_id, first.record_id);
+  EXPECT_THAT(Ids({}), ElementsAre(1));
+}
+
+TEST_F(SqliteRecordStoreTest, TheSameNameWithAnotherManifestIsAConflict) {
+  v1::AddBatchResultHeader header = MakeHeader("s", 1);
+  Append(header);
+  header.set_manifest_sha256(Sha256("another"));
+  EXPECT_THAT(AppendAndWait(*store_, MakeNewRecord(header)),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       HasSubstr("batch 1 of session s")));
+  EXPECT_THAT(Ids({}), ElementsAre(1));
+}
+
+TEST_F(SqliteRecordStoreTest, NamesAndHighWaterMarksOutliveRetention) {
+  Append(MakeHeader("s", 7));
+  Append(MakeHeader("s", 3));
+  {
+    auto db = SqliteDb::Open(DatabaseFile(dir_.path())).value();
+    ASSERT_THAT(db->Exec("DELETE FROM records"), IsOk());
+  }
+  Open();
+  EXPECT_EQ(store_->HighWaterMark("s").value(), 7);
+  EXPECT_EQ(store_->HighWaterMark("other").value(), 0);
+  EXPECT_TRUE(Append(MakeHeader("s", 7)).already_recorded);
+  // Numbers are not used again either.
+  EXPECT_EQ(Append(MakeHeader("s", 8)).record_id, 3);
+}
+
+TEST_F(SqliteRecordStoreTest, ListsNewestFirstByEveryFilter) {
+  v1::AddBatchResultHeader dog = MakeHeader("s1", 3);
+  AddDetection(dog, "dog", 0, 0.9F);
+  v1::AddBatchResultHeader cat = MakeHeader("s1", 1);
+  AddDetection(cat, "cat", 0, 0.9F);
+  v1::AddBatchResultHeader other = MakeHeader("s2", 2);
+  other.mutable_manifest()->set_camera_id("CAM-002");
+  AddDetection(other, "dog", 0, 0.9F);
+  Append(dog);    // 1, captured last.
+  Append(cat);    // 2, captured first.
+  Append(other);  // 3.
+  EXPECT_THAT(Ids({}), ElementsAre(1, 3, 2));
+  EXPECT_THAT(Ids({.class_name = "dog"}), ElementsAre(1, 3));
+  EXPECT_THAT(Ids({.camera_id = "CAM-001"}), ElementsAre(1, 2));
+  EXPECT_THAT(Ids({.camera_id = "CAM-001", .class_name = "dog"}),
+              ElementsAre(1));
+  EXPECT_THAT(Ids({.complaint_type = "stray_animal"}), ElementsAre(1, 3));
+  EXPECT_THAT(Ids({.class_name = "cat", .complaint_type = "stray_animal"}),
+              IsEmpty());
+  EXPECT_THAT(Ids({.session_id = "s1"}), ElementsAre(1, 2));
+  EXPECT_THAT(Ids({.class_name = "dog", .session_id = "s2"}), ElementsAre(3));
+  EXPECT_THAT(Ids({.since = FirstFrame() + absl::Seconds(30),
+                   .until = FirstFrame() + absl::Seconds(60)}),
+              ElementsAre(3));
+}
+
+TEST_F(SqliteRecordStoreTest, PagesJoinWithoutGapWhileRecordsAreAdded) {
+  for (int i = 1; i <= 5; ++i) Append(MakeHeader("s", i));
+  const auto first = store_->ListRecords({}, std::nullopt, 2).value();
+  ASSERT_THAT(first, SizeIs(2));
+  EXPECT_EQ(first[1].record_id(), 4);
+  Append(MakeHeader("s", 6));
+  const RecordPosition after{
+      .captured_us = absl::ToUnixMicros(FromProto(first[1].captured_at())),
+      .record_id = first[1].record_id()};
+  const auto second = store_->ListRecords({}, after, 10).value();
+  ASSERT_THAT(second, SizeIs(3));
+  EXPECT_EQ(second[0].record_id(), 3);
+}
+
+TEST_F(SqliteRecordStoreTest, IdsAscendInOrderOfCommitWhenTheClockGoesBack) {
+  Append(MakeHeader("s", 1));
+  clock_.StepWallClock(-absl::Hours(1));
+  Append(MakeHeader("s", 2));
+  const auto records = store_->RecordsAfter(0, 10).value();
+  ASSERT_THAT(records, SizeIs(2));
+  EXPECT_EQ(records[1].record.batch_seq(), 2);
+  EXPECT_LT(FromProto(records[1].record.recorded_at()),
+            FromProto(records[0].record.recorded_at()));
+}
+
+TEST_F(SqliteRecordStoreTest, SendersAtTheSameTimeShareACommit) {
+  std::atomic<size_t> groups = 0;
+  std::atomic<size_t> largest = 0;
+  absl::Notification first_in_commit;
+  absl::Notification go_on;
+  std::atomic<bool> held = false;
+  SqliteRecordStore::Options options;
+  options.group_hook = [&](size_t records) {
+    ++groups;
+    largest = std::max<size_t>(largest, records);
+  };
+  options.step_hook = [&](absl::string_view step) {
+    if (step == "group inserted" && !held.exchange(true)) {
+      first_in_commit.Notify();
+      go_on.WaitForNotification();
+    }
+  };
+  Open(options);
+  std::vector<std::thread> senders;
+  senders.emplace_back([&] { Append(MakeHeader("first", 1)); });
+  first_in_commit.WaitForNotification();
+  std::atomic<int> left = 8;
+  absl::Notification all;
+  for (int i = 0; i < 8; ++i) {
+    // Returns when the pictures are written; the row waits for the group.
+    store_->Append(MakeNewRecord(MakeHeader(absl::StrCat("s", i), 1)),
+                   [&](const absl::StatusOr<AppendResult>& result) {
+                     EXPECT_THAT(result, IsOk());
+                     if (--left == 0) all.Notify();
+                   });
+  }
+  go_on.Notify();
+  all.WaitForNotification();
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_EQ(groups, 2U);
+  EXPECT_EQ(largest, 8U);
+}
+
+TEST_F(SqliteRecordStoreTest, TheSameBatchFromManySendersAtOnceIsOneRecord) {
+  std::vector<std::thread> senders;
+  std::atomic<int> fresh = 0;
+  for (int i = 0; i < 8; ++i) {
+    senders.emplace_back([&] {
+      if (!Append(MakeHeader("s", 1)).already_recorded) ++fresh;
+    });
+  }
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_EQ(fresh, 1);
+  EXPECT_THAT(Ids({}), ElementsAre(1));
+}
+
+TEST_F(SqliteRecordStoreTest, AFullDiskRefusesTheBatchAndLeavesNothing) {
+  SqliteRecordStore::Options options;
+  bool full = true;
+  options.sync = [&](int fd) {
+    if (!full) return ::fdatasync(fd);
+    errno = ENOSPC;
+    return -1;
+  };
+  Open(options);
+  EXPECT_THAT(AppendAndWait(*store_, MakeNewRecord(MakeHeader("s", 1))),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+  full = false;
+  EXPECT_FALSE(Append(MakeHeader("s", 1)).already_recorded);
+}
+
+using SqliteRecordStoreDeathTest = SqliteRecordStoreTest;
+
+TEST_F(SqliteRecordStoreDeathTest, AFailedFsyncEndsTheProcess) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  SqliteRecordStore::Options options;
+  options.sync = [](int) {
+    errno = EIO;
+    return -1;
+  };
+  Open(options);
+  EXPECT_DEATH(store_->Append(MakeNewRecord(MakeHeader("s", 1)),
+                              [](const absl::StatusOr<AppendResult>&) {}),
+               "fsync of a picture failed");
+}
+
+TEST_F(SqliteRecordStoreTest, RefusesAStoreOfANewerProgram) {
+  store_ = nullptr;
+  {
+    auto db = SqliteDb::Open(DatabaseFile(dir_.path())).value();
+    ASSERT_THAT(db->Exec("PRAGMA user_version=99"), IsOk());
+  }
+  EXPECT_THAT(SqliteRecordStore::Create({.data_dir = dir_.path()}, clock_),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("has schema version 99")));
+}
+
+TEST_F(SqliteRecordStoreTest, AFileThatIsNoDatabaseIsNamed) {
+  store_ = nullptr;
+  testing::WriteText(DatabaseFile(dir_.path()), std::string(20000, 'x'));
+  EXPECT_THAT(SqliteRecordStore::Create({.data_dir = dir_.path()}, clock_),
+              StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(SqliteRecordStoreTest, GridsAreListedNewestFirstAndFoundByTheirFrames) {
+  v1::Grid grid;
+  grid.set_session_id("s");
+  grid.set_process_name("demo");
+  grid.set_file_name("a.jpg");
+  ASSERT_THAT(store_->AddGrid(grid, "k1"), IsOk());
+  EXPECT_THAT(store_->AddGrid(grid, "k1"),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+  grid.set_file_name("b.jpg");
+  ASSERT_THAT(store_->AddGrid(grid, "k2"), IsOk());
+  EXPECT_EQ(store_->FindGrid("s", "k1").value()->file_name(), "a.jpg");
+  EXPECT_FALSE(store_->FindGrid("s", "k3").value().has_value());
+  const auto grids = store_->ListGrids("demo", INT64_MAX, 10).value();
+  ASSERT_THAT(grids, SizeIs(2));
+  EXPECT_EQ(grids[0].grid.file_name(), "b.jpg");
+  EXPECT_THAT(store_->ListGrids("demo", grids[0].grid_id, 10).value(),
+              SizeIs(1));
+  EXPECT_THAT(store_->ListGrids("other", INT64_MAX, 10).value(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace camherd::aggregator
