@@ -1,6 +1,7 @@
 #include "services/common/service_main.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -58,6 +59,13 @@ std::string Absolute(const std::string& path) {
 }
 
 }  // namespace
+
+void KeepFreedMemory() {
+  constexpr int kMapFrom = 4 << 20;
+  constexpr int kKeep = 16 << 20;
+  mallopt(M_MMAP_THRESHOLD, kMapFrom);
+  mallopt(M_TRIM_THRESHOLD, kKeep);
+}
 
 ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
                              absl::string_view description) {
@@ -149,6 +157,7 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
     return Wrong(program, status.message());
   }
 
+  KeepFreedMemory();
   ShutdownSignal::Block();
   signal(SIGPIPE, SIG_IGN);
   return args;
