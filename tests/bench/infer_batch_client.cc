@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "camherd/v1/inference_service.grpc.pb.h"
 #include "services/common/grpc_client.h"
+#include "services/common/service_main.h"
 
 namespace camherd::bench {
 namespace {
@@ -94,6 +95,7 @@ int Main(int argc, char** argv) {
                  argv[0]);
     return 2;
   }
+  KeepFreedMemory();
   clockid_t server_clock{};
   if (clock_getcpuclockid(server_pid, &server_clock) != 0) {
     std::fprintf(stderr, "SERVER_PID must be a process, got %d\n", server_pid);

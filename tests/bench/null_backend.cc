@@ -22,6 +22,7 @@
 #include "camherd/v1/aggregator_service.grpc.pb.h"
 #include "camherd/v1/inference_service.grpc.pb.h"
 #include "services/common/grpc_server.h"
+#include "services/common/service_main.h"
 
 namespace camherd::bench {
 namespace {
@@ -148,6 +149,7 @@ class NullAggregator : public v1::AggregatorService::CallbackService {
 
 int Main() {
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  KeepFreedMemory();
   sigset_t stop_signals;
   sigemptyset(&stop_signals);
   sigaddset(&stop_signals, SIGTERM);
