@@ -65,8 +65,6 @@ std::string EnumText(const EnumValueDescriptor& value) {
       absl::StripPrefix(value.name(), EnumPrefix(*value.type())));
 }
 
-// ---- out
-
 OrderedJson ToJson(const Message& message, bool with_pictures);
 
 OrderedJson Number(double value) {
@@ -184,8 +182,6 @@ OrderedJson ToJson(const Message& message, bool with_pictures) {
   }
   return object;
 }
-
-// ---- in
 
 std::string Shown(absl::string_view text) {
   const std::string masked = MaskSecrets(text);

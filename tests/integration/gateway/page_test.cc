@@ -24,7 +24,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 bool HaveBrowser() {
-  return system("command -v chromium >/dev/null 2>&1") == 0;  // NOLINT
+  return system("command -v chromium >/dev/null 2>&1") == 0;
 }
 
 std::string Output(const std::string& command) {
