@@ -115,14 +115,16 @@ def http_numbers_in_one_place(tree: SourceTree) -> Iterator[Violation]:
 _FORBIDDEN = {
     r"\babsl::optional\b": "use std::optional",
     r"\.detach\(\)": "no detached threads",
-    r"\busing\s+namespace\b": "no using namespace",
     r"\bvolatile\b": "no volatile",
     r"\bMOCK_METHOD\b": "fakes before mocks; say why in the commit and exempt it",
 }
 
 
 def forbidden_words(tree: SourceTree) -> Iterator[Violation]:
-    """What CONVENTIONS rule out by name."""
+    """What CONVENTIONS rule out by name, and using-directives in headers."""
+    for file in tree.select((".h",)):
+        directive = re.compile(r"\busing\s+namespace\b")
+        yield from file.matches(directive, "a using-directive in a header", file.code)
     for file in tree.select(_CPP):
         for form, message in _FORBIDDEN.items():
             yield from file.matches(re.compile(form), message, file.code)

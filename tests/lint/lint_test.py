@@ -164,7 +164,7 @@ PLANTED: dict[str, list[tuple[dict[str, str | bytes], list[tuple[str, int]]]]] =
     "forbidden_words": [
         ({"a.cc": "absl::optional<int> a;\n"}, [("a.cc", 1)]),
         ({"a.cc": "thread.detach();\n"}, [("a.cc", 1)]),
-        ({"a.cc": "using namespace std;\n"}, [("a.cc", 1)]),
+        ({"a.h": "using namespace std;\n"}, [("a.h", 1)]),
         ({"a.h": "volatile bool stop;\n"}, [("a.h", 1)]),
         ({"a_test.cc": "MOCK_METHOD(void, A, ());\n"}, [("a_test.cc", 1)]),
     ],
@@ -327,7 +327,7 @@ LEGAL: dict[str, dict[str, str | bytes]] = {
         "code.size() == 64;\nabsl::Milliseconds(200);\n",
         "services/capture/libav_packet_source.cc": "if (code == 401) {\n",
     },
-    "forbidden_words": {"a.cc": "std::optional<int> a;\n// detach()\nusing std::string;\n"},
+    "forbidden_words": {"a.cc": "std::optional<int> a;\n// detach()\nusing namespace camherd;\n"},
     "nolint_says_why": {
         "a.cc": "int a;  // NOLINT(bugprone-x): the API wants it\n"
         "// NOLINTNEXTLINE(google-x): so\n// NOLINTEND(google-x)\n",
