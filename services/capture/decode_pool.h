@@ -4,42 +4,14 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "services/capture/decoder.h"
-#include "services/capture/jpeg_encoder.h"
+#include "services/capture/decode_thread.h"
 
 namespace camherd::capture {
-
-// What each thread of the pool keeps from task to task: decoders for single
-// keyframes, which belong to no camera, and a JPEG encoder.
-//
-// Not thread-safe.
-class DecodeThread {
- public:
-  explicit DecodeThread(int jpeg_quality) : encoder_(jpeg_quality) {}
-
-  // A decoder for these parameters. A few are kept, the least recently used
-  // goes first. Valid until the next call. kInternal as Decoder::Create.
-  absl::StatusOr<Decoder*> KeyframeDecoder(const VideoParameters& parameters);
-
-  JpegEncoder& encoder() { return encoder_; }
-
- private:
-  struct Entry {
-    VideoParameters parameters;
-    std::unique_ptr<Decoder> decoder;
-  };
-
-  JpegEncoder encoder_;
-  // Most recently used first.
-  std::deque<Entry> decoders_;
-};
 
 // Runs the tasks of many streams on a bounded number of threads; the tasks of
 // one stream one after the other, in order.

@@ -94,8 +94,7 @@ absl::StatusOr<Clip> ReadClip(const std::string& path) {
 }
 
 bool HaveFfmpeg() {
-  static const bool have =
-      std::system("ffmpeg -version >/dev/null 2>&1") == 0;  // NOLINT
+  static const bool have = std::system("ffmpeg -version >/dev/null 2>&1") == 0;
   return have;
 }
 
@@ -103,7 +102,7 @@ absl::StatusOr<Clip> MakeClip(const std::string& arguments,
                               const std::string& path) {
   const std::string command =
       absl::StrCat("ffmpeg -nostdin -v error -y ", arguments, " '", path, "'");
-  if (std::system(command.c_str()) != 0) {  // NOLINT
+  if (std::system(command.c_str()) != 0) {
     return absl::InternalError(absl::StrCat("failed: ", command));
   }
   return ReadClip(path);

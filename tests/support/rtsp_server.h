@@ -46,7 +46,7 @@ class RtspServer {
     FILE* lines = fdopen(out[0], "r");
     char line[512];
     while (port_ == 0 && std::fgets(line, sizeof(line), lines) != nullptr) {
-      std::sscanf(line, "ready port=%d", &port_);  // NOLINT
+      std::sscanf(line, "ready port=%d", &port_);
     }
     // Kept open: a server that prints more must not die of it.
     output_ = lines;
@@ -77,7 +77,7 @@ class RtspServer {
 
 // True if the good camera's program can run here.
 inline bool HaveRtspCamera() {
-  return std::system(  // NOLINT
+  return std::system(
              "/usr/bin/python3 -c 'import gi;"
              "gi.require_version(\"GstRtspServer\",\"1.0\")' 2>/dev/null") == 0;
 }

@@ -174,7 +174,7 @@ class CameraTest : public ::testing::Test {
         "ffmpeg -nostdin -v error -y -f lavfi -i testsrc2=s=320x240:r=25:d=4 "
         "-c:v libx264 -preset ultrafast -pix_fmt yuv420p '",
         video, "'");
-    if (std::system(command.c_str()) != 0) return;  // NOLINT
+    if (std::system(command.c_str()) != 0) return;
     setenv("CAM_PASSWORD", kPassword, 1);
     std::vector<std::string> arguments = {"--cache", *dir_ / "cache", "--auth",
                                           "digest"};

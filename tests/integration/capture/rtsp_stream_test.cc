@@ -34,7 +34,7 @@ class RtspStreamTest : public ::testing::Test {
         "ffmpeg -nostdin -v error -y -f lavfi -i testsrc2=s=320x240:r=25:d=4 "
         "-c:v libx264 -preset ultrafast -pix_fmt yuv420p '",
         video, "'");
-    if (std::system(command.c_str()) != 0) {  // NOLINT
+    if (std::system(command.c_str()) != 0) {
       GTEST_SKIP() << "the ffmpeg program is not installed";
     }
     std::vector<std::string> arguments = {"--cache", dir_ / "cache"};
