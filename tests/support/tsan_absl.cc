@@ -49,6 +49,8 @@ class IgnoreReads {
 
 #define MUTEX "_ZN4absl7debian35Mutex"
 #define CONDITION "ERKNS0_9ConditionE"
+#define CONDVAR "_ZN4absl7debian37CondVar"
+#define MUTEX_POINTER "EPNS0_5MutexE"
 #define NOTIFICATION "_ZNK4absl7debian312Notification"
 
 using absl::Condition;
@@ -77,6 +79,11 @@ FORWARD(TsanLockWhen, MUTEX "8LockWhen" CONDITION, void,
 FORWARD(TsanLockWhenWithTimeout,
         MUTEX "19LockWhenWithTimeout" CONDITION "NS0_8DurationE", bool,
         (Mutex * self, const Condition& c, Duration d), (self, c, d))
+FORWARD(TsanCondVarWait, CONDVAR "4Wait" MUTEX_POINTER, void,
+        (CondVar * condition, Mutex* self), (condition, self))
+FORWARD(TsanCondVarWaitWithTimeout,
+        CONDVAR "15WaitWithTimeout" MUTEX_POINTER "NS0_8DurationE", bool,
+        (CondVar * condition, Mutex* self, Duration d), (condition, self, d))
 FORWARD(TsanNotify, "_ZN4absl7debian312Notification6NotifyEv", void,
         (Notification * self), (self))
 FORWARD(TsanWait, NOTIFICATION "19WaitForNotificationEv", void,
