@@ -255,9 +255,10 @@ void ModelRegistry::RunPreparing() {
             {{"model", name},
              {"engine", (*engine)->name()},
              {"seconds", absl::ToDoubleSeconds(clock_.SteadyNow() - start)}});
+      } else if (stopped_) {
+        SetState(entry, MODEL_STATE_ABSENT, "the service is stopping");
       } else {
-        Fail(entry, engine.ok() ? absl::CancelledError("the service stopped")
-                                : engine.status());
+        Fail(entry, engine.status());
       }
     }
     Notify(name);

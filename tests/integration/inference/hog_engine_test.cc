@@ -1,0 +1,90 @@
+#include "services/inference/hog_engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/file.h"
+#include "services/inference/jpeg_decoder.h"
+#include "tests/support/status_matchers.h"
+#include "tests/unit/inference/fakes.h"
+
+namespace camherd::inference {
+namespace {
+
+using ::camherd::inference::testing::MakeJpeg;
+using ::camherd::testing::StatusIs;
+using ::testing::ElementsAre;
+
+class HogEngineTest : public ::testing::Test {
+ protected:
+  // Empty where the shared pictures are not there.
+  static std::string ReadPicture(const std::string& name) {
+    const char* dir = std::getenv("CAMHERD_WEIGHTS_DIR");
+    const std::string images = dir != nullptr ? absl::StrCat(dir, "/../images")
+                                              : CAMHERD_SOURCE_DIR
+                                   "/../shared/data/images";
+    return ReadFile(absl::StrCat(images, "/", name), 16 << 20).value_or("");
+  }
+
+  absl::StatusOr<InferResult> Infer(const std::string& jpeg,
+                                    double min_score = 0.6) {
+    const auto size = ReadJpegHeader(jpeg, 1 << 26);
+    const Picture picture = {0, jpeg, size.ok() ? size->width : 1,
+                             size.ok() ? size->height : 1};
+    return engine_->Infer({picture}, {.min_score = min_score, .nms_iou = 0.4});
+  }
+
+  std::unique_ptr<HogEngine> engine_ = HogEngine::Create({}).value();
+};
+
+TEST_F(HogEngineTest, FindsPeopleInARealPicture) {
+  const std::string bus = ReadPicture("bus.jpg");
+  if (bus.empty()) GTEST_SKIP() << "no ../shared/data/images/bus.jpg";
+  const auto result = Infer(bus);
+  CAMHERD_ASSERT_OK(result);
+  EXPECT_GE(result->detections.size(), 2U);
+  for (const auto& person : result->detections) {
+    EXPECT_EQ(person.class_name(), "person");
+    EXPECT_GE(person.confidence(), 0.6F);
+    EXPECT_LE(person.confidence(), 1.0F);
+    EXPECT_GT(person.box().y2() - person.box().y1(), 100);
+    EXPECT_LE(person.box().x2(), 810);
+    EXPECT_LE(person.box().y2(), 1080);
+  }
+}
+
+TEST_F(HogEngineTest, FindsNobodyOnAnEmptyRoad) {
+  const std::string road = ReadPicture("empty_road.jpg");
+  if (road.empty()) GTEST_SKIP() << "no ../shared/data/images/empty_road.jpg";
+  const auto result = Infer(road);
+  CAMHERD_ASSERT_OK(result);
+  EXPECT_TRUE(result->detections.empty());
+}
+
+TEST_F(HogEngineTest, TakesPicturesOfAnySize) {
+  for (const auto& [width, height] :
+       {std::pair{8, 8}, {63, 500}, {64, 128}, {3840, 16}, {1920, 1080}}) {
+    CAMHERD_EXPECT_OK(Infer(MakeJpeg(width, height), 0));
+  }
+}
+
+TEST_F(HogEngineTest, ListsABrokenPicture) {
+  const std::string jpeg = MakeJpeg(640, 480);
+  const auto result = Infer(jpeg.substr(0, jpeg.size() / 2));
+  CAMHERD_ASSERT_OK(result);
+  EXPECT_THAT(result->undecodable_frames, ElementsAre(0));
+}
+
+TEST_F(HogEngineTest, AnswersNothingMoreOnceStopped) {
+  engine_->Stop();
+  EXPECT_THAT(Infer(MakeJpeg()), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+}  // namespace
+}  // namespace camherd::inference
