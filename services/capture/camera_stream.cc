@@ -12,6 +12,8 @@ namespace {
 // Pause after an error that only a change at the camera or in the settings
 // will cure.
 constexpr double kSlowJitter = 1.25;
+// An infinite wait in chrono's terms.
+constexpr absl::Duration kLongestSleep = absl::Hours(24);
 
 absl::string_view CodecName(Codec codec) {
   switch (codec) {
@@ -108,6 +110,7 @@ void CameraStream::Assign(const v1::AssignStream& assignment) {
     reconnect_ = true;
     if (source_ != nullptr) source_->Cancel();
   }
+  Wake();
 }
 
 void CameraStream::Pause(bool paused, const std::string& reason) {
@@ -115,12 +118,14 @@ void CameraStream::Pause(bool paused, const std::string& reason) {
   next_paused_ = paused;
   next_pause_reason_ = reason;
   changed_ = true;
+  Wake();
 }
 
 void CameraStream::Revoke() {
   absl::MutexLock lock(&mu_);
   revoked_ = true;
   if (source_ != nullptr) source_->Cancel();
+  Wake();
 }
 
 void CameraStream::Join() {
@@ -318,16 +323,27 @@ void CameraStream::WaitUntil(absl::Duration until, bool or_reconnect) {
       wake = std::min(wake, picker_->schedule().next_due() +
                                 picker_->schedule().options().interval);
     }
-    absl::MutexLock lock(&mu_);
-    if (revoked_ || now >= until) return;
-    if (or_reconnect && reconnect_) return;
-    const auto noticed = [this] {
-      mu_.AssertReaderHeld();
-      return revoked_ || changed_;
-    };
-    mu_.AwaitWithTimeout(absl::Condition(&noticed),
-                         std::max(wake - now, absl::Milliseconds(1)));
+    {
+      absl::MutexLock lock(&mu_);
+      if (revoked_ || now >= until) return;
+      if (or_reconnect && reconnect_) return;
+    }
+    std::unique_lock<std::mutex> lock(wake_mu_);
+    wake_.wait_for(
+        lock,
+        absl::ToChronoNanoseconds(std::min(
+            std::max(wake - now, absl::Milliseconds(1)), kLongestSleep)),
+        [this] { return woken_; });
+    woken_ = false;
   }
+}
+
+void CameraStream::Wake() {
+  {
+    const std::lock_guard<std::mutex> lock(wake_mu_);
+    woken_ = true;
+  }
+  wake_.notify_one();
 }
 
 void CameraStream::ApplyAssignment() {

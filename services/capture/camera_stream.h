@@ -1,8 +1,10 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -77,6 +79,7 @@ class CameraStream {
   // Sleeps, counting what falls due, until `until`, a revocation or, where
   // asked, another source.
   void WaitUntil(absl::Duration until, bool or_reconnect);
+  void Wake();
   // Takes over what Assign and Pause left.
   void ApplyAssignment();
   bool Revoked() const;
@@ -126,6 +129,12 @@ class CameraStream {
   absl::Mutex emit_mu_ ABSL_ACQUIRED_AFTER(mu_);
   v1::StateChanged state_ ABSL_GUARDED_BY(emit_mu_);
   std::string disk_error_ ABSL_GUARDED_BY(emit_mu_);
+
+  // Wakes WaitUntil. Not an absl::Mutex: its timeouts go by the wall clock, so
+  // a host whose clock is set back would sleep through its retries.
+  std::mutex wake_mu_;
+  std::condition_variable wake_;
+  bool woken_ = false;  // Guarded by wake_mu_.
 
   // Last, since it uses all of the above.
   std::thread thread_;
