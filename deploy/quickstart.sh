@@ -14,7 +14,7 @@ Installs the packages, builds Camherd, starts its four processes and a stream,
 prints the first record, and runs until Ctrl-C, which stops all of it.
 
   --camera URL  your own camera instead of the test camera, such as
-                rtsp://192.168.1.20:554/stream1
+                rtsp://127.0.0.1:8554/demo
   --camera -    the same, the URL read from standard input: the way for URLs
                 that hold a user and a password
   --model NAME  animals, people, ... (default: animals where its weights are in
@@ -110,6 +110,8 @@ if [[ -n "$camera" ]]; then
 fi
 
 readonly camera_port=8554
+# How long a check waits for the camera, seconds.
+readonly camera_wait=${QUICKSTART_CAMERA_SECONDS:-90}
 readonly api=http://127.0.0.1:5000
 readonly logs=$data/log
 readonly build=$root/build/release
@@ -376,6 +378,8 @@ if ! "$own_camera"; then
   camera=rtsp://127.0.0.1:$camera_port/demo
   say "test camera     $camera"
 fi
+# The places of the cameras; one's own list, once it is there, stays.
+[[ -f "$data/camera_data.csv" ]] || cp "$root/deploy/camera_data.csv" "$data/"
 for name in aggregator inference capture gateway; do
   start "$name" 'msg="?serving' "$build/bin/camherd-$name" \
     --config "$root/deploy/config/camherd.yaml" --data-dir "$data"
@@ -513,8 +517,8 @@ while (($(record_count) <= records_before)); do
     progress "frames captured: $captured; the first batch is in work"
   fi
   if "$check"; then
-    "$was_running" || ((SECONDS - began < 90)) ||
-      fail "the camera is not running after 90 s: $state, $reason"
+    "$was_running" || ((SECONDS - began < camera_wait)) ||
+      fail "the camera is not running after $camera_wait s: $state, $reason"
     ((SECONDS - preparing_until < 150)) ||
       fail "no record after 150 s: $state, $captured frames, $reason"
   fi
@@ -526,7 +530,7 @@ progress_end
 
 step "6/6 First record"
 sed -n "$((records_before + 1))p" "$data/predictions.json" | python3 -c '
-import json, sys
+import json, re, sys
 
 def shorten(value):
     if isinstance(value, dict):
@@ -540,6 +544,7 @@ def shorten(value):
 record = shorten(json.load(sys.stdin))
 record.pop("meta", None)
 text = json.dumps(record, indent=2, ensure_ascii=False)
+text = re.sub(r"\[\s+(-?\d+),\s+(-?\d+),\s+(-?\d+),\s+(-?\d+)\s+\]", r"[\1, \2, \3, \4]", text)
 print("    " + text.replace("\n", "\n    "))'
 
 if "$check"; then

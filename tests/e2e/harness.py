@@ -28,6 +28,12 @@ KEEP_FRAMES = BUILD / "tests" / "e2e" / "libcamherd_keep_frames.so"
 SHARED = ROOT.parent / "shared" / "data"
 VTEST = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
 
+# Before a command: the process ends when this one does.
+WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
+
+# gRPC's own handling of fork aborts when a process is started beside a channel.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 # In order of starting: each needs those before it.
 SERVICES = ("aggregator", "inference", "capture", "gateway")
 
@@ -189,13 +195,13 @@ class Herd:
         start = service.log.stat().st_size if service.log.exists() else 0
         with service.log.open("ab") as log:
             service.process = subprocess.Popen(
-                [str(BUILD / "bin" / f"camherd-{service.name}"), "--data-dir", str(self.data)],
+                [*WITH_PARENT, str(BUILD / "bin" / f"camherd-{service.name}")]
+                + ["--data-dir", str(self.data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=self._environment(service.name),
                 cwd=self.folder,
-                preexec_fn=_end_with_parent,
             )
 
         def serving() -> re.Match[str] | None:
@@ -579,9 +585,3 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
-
-
-def _end_with_parent() -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)

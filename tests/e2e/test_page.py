@@ -57,14 +57,16 @@ def test_the_page_of_stop_opens_from_disk_and_shows_the_grid(
     chromium(tmp_path, f"--screenshot={shot}", path.as_uri())
     screen = cv2.imread(str(shot))
     grid = decode(page_picture(page.text))
-    # The grid, somewhere on the screen, at whatever width the page gives it.
+    # The grid, somewhere on the screen, at whatever width the page gives it; at a
+    # quarter of the size, since the search is long.
+    small = cv2.resize(screen, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     best = 0.0
-    for width in range(400, screen.shape[1] + 1, 4):
+    for width in range(100, small.shape[1] + 1):
         scaled = cv2.resize(grid, (width, round(width * 9 / 16)), interpolation=cv2.INTER_AREA)
-        if scaled.shape[0] > screen.shape[0]:
-            break
-        best = max(best, float(cv2.matchTemplate(screen, scaled, cv2.TM_CCOEFF_NORMED).max()))
-    assert best > 0.95
+        if scaled.shape[0] <= small.shape[0]:
+            found = cv2.matchTemplate(small, scaled, cv2.TM_CCOEFF_NORMED).max()
+            best = max(best, float(found))
+    assert best > 0.9
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_has_a_policy(module_herd: Herd) -> None:

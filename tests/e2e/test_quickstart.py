@@ -177,8 +177,9 @@ def test_ones_own_camera_is_taken_from_standard_input_and_its_password_not_shown
 
 
 def test_a_camera_that_does_not_answer_ends_a_check_with_the_reason(
-    ports_are_free: None, tmp_path: Path
+    ports_are_free: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("QUICKSTART_CAMERA_SECONDS", "5")
     url = "rtsp://127.0.0.1:9/nothing"
     out = run("--check", "--camera", url, "--data", str(tmp_path / "d"), "--model", "people")
     assert out.returncode != 0

@@ -144,8 +144,12 @@ def test_a_torn_last_line_is_moved_aside_and_the_file_catches_up(
     herd.wait_records(2)
     herd.kill("aggregator")
     path = herd.data / "predictions.json"
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - 1000)
+    # The next line, of which a crash let only the beginning reach the disk.
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:1000])
     herd.restart("aggregator")
     herd.wait_records(3)
+    torn = list(herd.data.glob("predictions.json.torn-*"))
+    assert len(torn) == 1
+    assert torn[0].stat().st_size == 1000
     drain(herd, ["CAM-001"])
