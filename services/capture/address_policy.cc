@@ -1,11 +1,11 @@
 #include "services/capture/address_policy.h"
 
 #include <netdb.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -13,10 +13,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "services/common/status_macros.h"
 
 namespace camherd::capture {
 namespace {
+
+// How often a look-up asks whether it is still wanted.
+constexpr absl::Duration kLookupPoll = absl::Milliseconds(100);
 
 // The first `bits` bits of both are the same. REQUIRES: same family.
 bool SamePrefix(const std::vector<uint8_t>& a, const std::vector<uint8_t>& b,
@@ -70,43 +74,65 @@ const char* NameIn(const Special (&specials)[kCount],
   return nullptr;
 }
 
-// A look-up that may outlive the one who asked: the resolver cannot be
-// interrupted. Ended ones are freed by the next.
-struct Lookup {
-  std::string host;
-  addrinfo hints = {};
-  gaicb request = {};
-
+// A look-up on a thread of its own: the resolver cannot be interrupted, so it
+// may outlive the one who asked. (getaddrinfo_a would do, but its threads are
+// the C library's own, which ThreadSanitizer does not survive.)
+class Lookup {
+ public:
+  explicit Lookup(const std::string& host)
+      : host_(host), thread_([this] { Run(); }) {}
   ~Lookup() {
-    if (request.ar_result != nullptr) freeaddrinfo(request.ar_result);
+    thread_.join();
+    if (result_ != nullptr) freeaddrinfo(result_);
   }
+
+  Lookup(const Lookup&) = delete;
+  Lookup& operator=(const Lookup&) = delete;
+
+  // True once there is an answer, at the latest after `timeout`.
+  bool WaitFor(absl::Duration timeout) {
+    return done_.WaitForNotificationWithTimeout(timeout);
+  }
+  // REQUIRES: there is an answer.
+  int error() const { return error_; }
+  const addrinfo* result() const { return result_; }
+
+ private:
+  void Run() {
+    addrinfo hints = {};
+    hints.ai_socktype = SOCK_STREAM;
+    error_ = getaddrinfo(host_.c_str(), nullptr, &hints, &result_);
+    done_.Notify();
+  }
+
+  const std::string host_;
+  int error_ = 0;
+  addrinfo* result_ = nullptr;
+  absl::Notification done_;
+  // Last, since it uses all of the above.
+  std::thread thread_;
 };
 
+// Look-ups nobody waits for any more; ended ones are freed with the next.
 class AbandonedLookups {
  public:
   void Add(std::unique_ptr<Lookup> lookup) {
     absl::MutexLock lock(&mu_);
-    Sweep();
+    lookups_.erase(std::remove_if(lookups_.begin(), lookups_.end(),
+                                  [](const std::unique_ptr<Lookup>& l) {
+                                    return l->WaitFor(absl::ZeroDuration());
+                                  }),
+                   lookups_.end());
     lookups_.push_back(std::move(lookup));
   }
 
  private:
-  void Sweep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    std::vector<std::unique_ptr<Lookup>> kept;
-    for (std::unique_ptr<Lookup>& lookup : lookups_) {
-      if (gai_error(&lookup->request) == EAI_INPROGRESS) {
-        kept.push_back(std::move(lookup));
-      }
-    }
-    lookups_ = std::move(kept);
-  }
-
   absl::Mutex mu_;
   std::vector<std::unique_ptr<Lookup>> lookups_ ABSL_GUARDED_BY(mu_);
 };
 
 AbandonedLookups& Abandoned() {
-  // Never destroyed: the resolver's threads may still write into it.
+  // Never destroyed: a resolver that hangs must not hold up the exit.
   static AbandonedLookups& lookups = *new AbandonedLookups;
   return lookups;
 }
@@ -193,45 +219,31 @@ absl::StatusOr<IpAddress> ResolveHost(const std::string& host,
                                       const AddressPolicy& policy,
                                       absl::Duration deadline, Clock& clock,
                                       const std::function<bool()>& cancelled) {
-  auto lookup = std::make_unique<Lookup>();
-  lookup->host = host;
-  lookup->hints.ai_socktype = SOCK_STREAM;
-  lookup->hints.ai_flags = AI_NUMERICHOST;
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST;
   addrinfo* numeric = nullptr;
-  if (getaddrinfo(host.c_str(), nullptr, &lookup->hints, &numeric) == 0) {
+  if (getaddrinfo(host.c_str(), nullptr, &hints, &numeric) == 0) {
     const absl::StatusOr<IpAddress> chosen = Choose(host, numeric, policy);
     freeaddrinfo(numeric);
     return chosen;
   }
-  lookup->hints.ai_flags = 0;
-  lookup->request.ar_name = lookup->host.c_str();
-  lookup->request.ar_request = &lookup->hints;
-  gaicb* requests[] = {&lookup->request};
-  sigevent no_event = {};
-  no_event.sigev_notify = SIGEV_NONE;
-  int error = getaddrinfo_a(GAI_NOWAIT, requests, 1, &no_event);
-  if (error != 0) return LookupError(host, error);
-  absl::Status gave_up;
-  while (gai_error(&lookup->request) == EAI_INPROGRESS) {
+  auto lookup = std::make_unique<Lookup>(host);
+  while (!lookup->WaitFor(kLookupPoll)) {
+    absl::Status gave_up;
     if (cancelled()) {
       gave_up = absl::CancelledError("cancelled");
     } else if (clock.SteadyNow() >= deadline) {
       gave_up = absl::DeadlineExceededError(absl::StrCat(
           "the name of the host ", host, " could not be looked up in time"));
+    } else {
+      continue;
     }
-    if (!gave_up.ok()) {
-      if (gai_cancel(&lookup->request) == EAI_NOTCANCELED) {
-        Abandoned().Add(std::move(lookup));
-      }
-      return gave_up;
-    }
-    const timespec pause = absl::ToTimespec(absl::Milliseconds(100));
-    const gaicb* const waiting[] = {&lookup->request};
-    gai_suspend(waiting, 1, &pause);
+    Abandoned().Add(std::move(lookup));
+    return gave_up;
   }
-  error = gai_error(&lookup->request);
-  if (error != 0) return LookupError(host, error);
-  return Choose(host, lookup->request.ar_result, policy);
+  if (lookup->error() != 0) return LookupError(host, lookup->error());
+  return Choose(host, lookup->result(), policy);
 }
 
 }  // namespace camherd::capture
