@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "gateway/connection_front.h"
 
 #include <arpa/inet.h>

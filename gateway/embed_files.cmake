@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Writes OUT, a C++ source that holds the FILES (a list separated by commas) of
 # DIR as StaticFiles().
 string(REPLACE "," ";" FILES "${FILES}")

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // camherd-gateway: REST, the documents' endpoints and the page, in front of
 // the three services.
 

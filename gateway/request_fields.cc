@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "gateway/request_fields.h"
 
 #include "absl/strings/ascii.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Asks every two seconds and shows what it gets.
 
 import * as api from "/static/api.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Building and updating elements. Text enters by textContent only.
 
 // element("p", { className: "line" }, "text", childElement, ...)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The models and the building of their environments.
 
 import * as api from "/static/api.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The newest records, each with its evidence: the frame with the highest score, boxes drawn in.
 
 import * as api from "/static/api.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The form that starts a stream. It checks nothing itself: what is wrong, the API says.
 
 import * as api from "/static/api.js";

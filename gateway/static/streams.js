@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The streams: a card each, with what is asked for and what is observed.
 
 import * as api from "/static/api.js";

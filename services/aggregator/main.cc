@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 #include <memory>
 #include <opencv2/core/utility.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/aggregator/page_token.h"
 
 #include "absl/status/status.h"

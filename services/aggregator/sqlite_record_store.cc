@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/aggregator/sqlite_record_store.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/capture/jpeg_colour.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/common/metrics_exporter.h"
 
 #include <netdb.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/inference_service.h"
 
 #include <grpcpp/alarm.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/model_manifest.h"
 
 #include <yaml-cpp/yaml.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/results_cache.h"
 
 namespace camherd::inference {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real SIGKILL at a random moment, again and again: a child process takes
 // samples, seals and sends as fast as it can, and is killed; whatever the
 // moment, the next one goes on, every frame is in one place, and each batch is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The whole worker on a real camera: sampling per interval, states, stopping.
 
 #include <gmock/gmock.h>

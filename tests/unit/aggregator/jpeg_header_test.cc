@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/aggregator/jpeg_header.h"
 
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/gateway/fake_backends.h"
 
 #include <grpcpp/ext/health_check_service_server_builder_option.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/jpeg_decoder.h"
 
 #include <gmock/gmock.h>
