@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/capture/stream_session.h"
 
 #include <algorithm>
 #include <set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -317,6 +319,7 @@ void StreamSession::OnState(const v1::StateChanged& state) {
   const absl::Time now = clock_.Now();
   if (stream_.state() != state.state()) {
     *stream_.mutable_state_since() = ToProto(now);
+    LogState(state);
   }
   stream_.set_state(state.state());
   stream_.set_state_reason(MaskSecrets(state.reason()));
@@ -335,6 +338,23 @@ void StreamSession::OnState(const v1::StateChanged& state) {
     host_ip_ = host_ip;
     store_.SaveConnection(session_id_, host_ip_, connects, disconnects)
         .IgnoreError();
+  }
+}
+
+// One line when a state begins; its repetitions show in the state itself.
+void StreamSession::LogState(const v1::StateChanged& state) const {
+  LogFields fields = {
+      {"stream", stream_id_},
+      {"process_name", stream_.process_name()},
+      {"state", absl::AsciiStrToLower(absl::StripPrefix(
+                    v1::StreamState_Name(state.state()), "STREAM_STATE_"))}};
+  if (state.state() == v1::STREAM_STATE_RUNNING) {
+    fields.push_back({"codec", state.codec()});
+    LogInfo("camera connected", fields);
+  } else if (!state.reason().empty()) {
+    fields.push_back({"reason", MaskSecrets(state.reason())});
+    fields.push_back({"retry_seconds", state.retry_after_seconds()});
+    LogWarning("camera not connected", fields);
   }
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <atomic>
@@ -125,6 +126,8 @@ class StreamSession {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Seals the first `count` open frames.
   absl::Status Seal(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LogState(const v1::StateChanged& state) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status SealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status DropLostFrames(const std::vector<int64_t>& seqs)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
