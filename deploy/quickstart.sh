@@ -53,6 +53,14 @@ progress_end() {
   last_progress=''
   [[ -z "$line_start" ]] || printf '%s' "$line_start"
 }
+# percent WHAT N: each step on a terminal, elsewhere each tenth.
+percent() {
+  if [[ -n "$line_start" ]]; then
+    progress "$1: $2 %"
+  else
+    progress "$1: $(($2 / 10 * 10)) %"
+  fi
+}
 fail() {
   progress_end
   printf '%s\n' "${red}quickstart: $*${plain}" >&2
@@ -138,21 +146,40 @@ missing_packages() {
   packages | grep -Fxv -f <(printf '%s\n' "$installed") || true
 }
 
+install_packages() {
+  as_root apt-get update &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
+      --no-install-recommends "$@"
+}
+
+# Counts what apt-get says it fetched, unpacked and set up.
+show_install() {
+  local line total=0 done=0
+  while IFS= read -r line; do
+    if [[ "$line" =~ ([0-9]+)\ newly\ installed ]]; then
+      total=$((3 * BASH_REMATCH[1])) done=0
+    elif [[ "$line" =~ ^(Get:|Unpacking\ |Setting\ up\ ) ]] && ((total > done)); then
+      done=$((done + 1))
+      percent installing $((100 * done / total))
+    fi
+  done
+}
+
 step "1/6 Packages from Debian"
 missing=$(missing_packages)
 if [[ -z "$missing" ]]; then
   say "all there"
 else
-  say "installing $(wc -l <<<"$missing") packages, several minutes the first time"
+  say "installing $(wc -l <<<"$missing") packages and what they need, several minutes"
   apt_log=$(mktemp)
   trap 'rm -f "$apt_log"' EXIT
   # shellcheck disable=SC2086  # one argument a package
-  if ! as_root apt-get update >"$apt_log" 2>&1 ||
-    ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
-      --no-install-recommends $missing >>"$apt_log" 2>&1; then
+  if ! install_packages $missing 2>&1 | tee "$apt_log" | show_install; then
+    progress_end
     tail -n 20 "$apt_log" >&2
     fail "apt-get could not install the packages; its last lines are above"
   fi
+  progress_end
   rm -f "$apt_log"
   trap - EXIT
   say "done"
@@ -181,16 +208,10 @@ build_all() {
 
 # Shows ninja's counter as it goes.
 show_build() {
-  local line said=-1 percent
+  local line
   while IFS= read -r line; do
     if [[ "$line" =~ ^\[([0-9]+)/([0-9]+)\] ]]; then
-      percent=$((100 * BASH_REMATCH[1] / BASH_REMATCH[2]))
-      # On a terminal each step, elsewhere each tenth.
-      [[ -n "$line_start" ]] || percent=$((percent / 10 * 10))
-      if ((percent != said)); then
-        progress "compiling: $percent %"
-        said=$percent
-      fi
+      percent compiling $((100 * BASH_REMATCH[1] / BASH_REMATCH[2]))
     fi
   done
 }

@@ -433,8 +433,8 @@ class Herd:
     # What holds at every moment.
 
     def check_accounting(self) -> None:
-        """The identities of the design's rule 3, by RPC and by REST, and that
-        each recorded frame is in exactly one record."""
+        """The identities of the design's rule 3, by RPC, by REST and in the
+        metrics, and that each recorded frame is in exactly one record."""
         if not self.services["capture"].running:
             return
         import_protos()
@@ -453,6 +453,7 @@ class Herd:
         if self.services["gateway"].running:
             for stream in self.streams():
                 check_identities(stream["accounting"], stream["process_name"])
+        check_metrics(self.metrics("capture"))
         self._check_records({s.session_id: s for s in listed})
 
     def _check_records(self, by_session: dict[str, Any]) -> None:
@@ -482,6 +483,17 @@ def check_identities(accounting: dict[str, Any], name: str = "") -> None:
     assert a["due"] == a["captured"] + missed, f"{name}: {a}"
     parts = a["recorded"] + dropped + a["spooled"] + a["ranked_only"]
     assert a["captured"] == parts, f"{name}: {a}"
+
+
+def check_metrics(text: str) -> None:
+    """The same over all streams, from one exposition."""
+    total: dict[str, float] = {}
+    pattern = r"^camherd_capture_frames_(\w+?)(?:_total)?(?:\{[^}]*\})? (\S+)$"
+    for name, value in re.findall(pattern, text, re.MULTILINE):
+        total[name] = total.get(name, 0) + float(value)
+    assert total["due"] == total["captured"] + total["missed"], total
+    parts = ("recorded", "dropped", "spooled", "ranked_only")
+    assert total["captured"] == sum(total[part] for part in parts), total
 
 
 # What a service needs to know of the others.

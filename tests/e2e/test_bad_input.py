@@ -18,7 +18,7 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
     "rtsp_url_is_missing": ({"camera_id": "CAM-001"}, ["rtsp_url"]),
     "rtsp_url_is_empty": ({"rtsp_url": ""}, ["rtsp_url"]),
     # The value of a field that may hold a password is not shown.
-    "rtsp_url_is_a_number": ({"rtsp_url": 5}, ["rtsp_url", "string"]),
+    "rtsp_url_is_a_number": ({"rtsp_url": 5}, ["rtsp_url"]),
     "rtsp_url_is_null": ({"rtsp_url": None}, ["rtsp_url"]),
     "rtsp_url_is_a_list": ({"rtsp_url": [URL]}, ["rtsp_url"]),
     "scheme_http": ({"rtsp_url": "http://127.0.0.1/demo"}, ["rtsp_url", "http"]),

@@ -108,6 +108,16 @@ def test_progress_of_building_an_environment_is_visible(
     assert "animals" in herd.log("inference")
 
 
+def test_without_uv_an_environment_is_built_by_venv_and_pip(
+    make_herd: HerdMaker, camera: Camera
+) -> None:
+    herd = make_herd(INFERENCE_UV="off", INFERENCE_PYTHON="/usr/bin/python3")
+    herd.start_stream(camera.url("demo"), camera_id="CAM-001", interval=0.2)
+    herd.wait_records(1, 120)
+    assert "installer=pip" in herd.log("inference")
+    assert (herd.data / "venvs" / "animals" / "bin" / "pip").exists()
+
+
 def test_a_worker_that_is_killed_is_started_again_and_the_batch_is_recorded(
     make_herd: HerdMaker, camera: Camera
 ) -> None:
