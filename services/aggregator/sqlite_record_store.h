@@ -16,7 +16,8 @@
 #include "absl/synchronization/mutex.h"
 #include "services/aggregator/picture_files.h"
 #include "services/aggregator/record_store.h"
-#include "services/aggregator/sqlite_record_store_db.h"
+#include "services/aggregator/sqlite_db.h"
+#include "services/aggregator/sqlite_statement.h"
 #include "services/common/clock.h"
 
 namespace camherd::aggregator {

@@ -93,7 +93,8 @@ int Main(int argc, char** argv) {
     std::puts("configuration ok");
     return 0;
   }
-  LogInfo("configuration", {{"capture", absl::StrJoin(config->effective, " ")}});
+  LogInfo("configuration",
+          {{"capture", absl::StrJoin(config->effective, " ")}});
   if (absl::Status status = Run(*config); !status.ok()) {
     LogError("start failed", {{"status", status}});
     return 1;

@@ -56,7 +56,7 @@ TABLE = {
         "gRPC": ["inference_service", "kserve_engine", "aggregator_client"],
     },
     "services/aggregator": {
-        "SQLite": ["sqlite_record_store*"],
+        "SQLite": ["sqlite_*"],
         "libpq": ["postgres_record_store*"],
         "OpenCV": ["grid_renderer", "record_picture"],
         "JSON": ["predictions_file*"],
@@ -74,7 +74,7 @@ TABLE = {
 _FREE = re.compile(
     r"absl/|google/protobuf/"
     r"|(sys|netinet|arpa|linux|net)/\w+\.h$|[a-z_]+$|std\w+\.h$"
-    r"|(arpa|fcntl|getopt|netdb|poll|pthread|pwd|sched|signal|spawn|termios|time|unistd"
+    r"|(arpa|fcntl|getopt|malloc|netdb|poll|pthread|pwd|sched|signal|spawn|termios|time|unistd"
     r"|dirent|errno|limits|string|syscall|wait|math|assert|inttypes)\.h$"
 )
 

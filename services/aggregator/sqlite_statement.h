@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +11,12 @@ struct sqlite3;
 struct sqlite3_stmt;
 
 namespace camherd::aggregator {
+
+// The status for `code`, which SQLite answered on `db` (null: none was opened)
+// to `what`: FULL kResourceExhausted, BUSY kUnavailable, CORRUPT and NOTADB
+// kDataLoss, CONSTRAINT kAlreadyExists, READONLY, PERM and CANTOPEN
+// kPermissionDenied, else kInternal. An fsync that failed ends the process.
+absl::Status SqliteStatus(sqlite3* db, int code, absl::string_view what);
 
 // A prepared statement. Bind from 1, read columns from 0, as SQLite counts.
 //
@@ -46,31 +50,6 @@ class SqliteStatement {
 
   sqlite3* db_ = nullptr;
   sqlite3_stmt* statement_ = nullptr;
-};
-
-// A connection. Codes of SQLite become a status here: FULL kResourceExhausted,
-// BUSY kUnavailable, CORRUPT and NOTADB kDataLoss, CONSTRAINT kAlreadyExists,
-// READONLY, PERM and CANTOPEN kPermissionDenied, else kInternal. An fsync that
-// failed ends the process.
-//
-// Not thread-safe.
-class SqliteDb {
- public:
-  // Opens or makes the file, WAL, synchronous=FULL.
-  static absl::StatusOr<std::unique_ptr<SqliteDb>> Open(
-      const std::string& path);
-  ~SqliteDb();
-
-  SqliteDb(const SqliteDb&) = delete;
-  SqliteDb& operator=(const SqliteDb&) = delete;
-
-  absl::Status Exec(const std::string& sql);
-  absl::StatusOr<SqliteStatement> Prepare(absl::string_view sql);
-
- private:
-  explicit SqliteDb(sqlite3* db) : db_(db) {}
-
-  sqlite3* db_;
 };
 
 }  // namespace camherd::aggregator

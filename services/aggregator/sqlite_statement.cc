@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/aggregator/sqlite_record_store_db.h"
+#include "services/aggregator/sqlite_statement.h"
 
 #include <sqlite3.h>
 
 #include <cerrno>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +12,6 @@
 #include "services/common/status_macros.h"
 
 namespace camherd::aggregator {
-namespace {
 
 absl::Status SqliteStatus(sqlite3* db, int code, absl::string_view what) {
   if (code == SQLITE_OK || code == SQLITE_ROW || code == SQLITE_DONE) {
@@ -48,8 +48,6 @@ absl::Status SqliteStatus(sqlite3* db, int code, absl::string_view what) {
       return absl::InternalError(message);
   }
 }
-
-}  // namespace
 
 SqliteStatement::SqliteStatement(SqliteStatement&& other) noexcept
     : db_(other.db_), statement_(std::exchange(other.statement_, nullptr)) {}
@@ -109,41 +107,6 @@ absl::string_view SqliteStatement::Bytes(int column) const {
   const int size = sqlite3_column_bytes(statement_, column);
   return data == nullptr ? absl::string_view()
                          : absl::string_view(data, static_cast<size_t>(size));
-}
-
-absl::StatusOr<std::unique_ptr<SqliteDb>> SqliteDb::Open(
-    const std::string& path) {
-  sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(
-      path.c_str(), &handle,
-      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-      nullptr);
-  std::unique_ptr<SqliteDb> db(new SqliteDb(handle));
-  CAMHERD_RETURN_IF_ERROR(
-      SqliteStatus(handle, code, absl::StrCat("cannot open ", path)));
-  sqlite3_extended_result_codes(handle, 1);
-  sqlite3_busy_timeout(handle, 10000);
-  // Page size and auto_vacuum hold only for a file that is still empty.
-  CAMHERD_RETURN_IF_ERROR(
-      db->Exec("PRAGMA page_size=16384; PRAGMA auto_vacuum=INCREMENTAL;"
-               "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-               "PRAGMA foreign_keys=ON;"));
-  return db;
-}
-
-SqliteDb::~SqliteDb() { sqlite3_close_v2(db_); }
-
-absl::Status SqliteDb::Exec(const std::string& sql) {
-  return SqliteStatus(
-      db_, sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr), sql);
-}
-
-absl::StatusOr<SqliteStatement> SqliteDb::Prepare(absl::string_view sql) {
-  sqlite3_stmt* statement = nullptr;
-  const int code = sqlite3_prepare_v2(
-      db_, sql.data(), static_cast<int>(sql.size()), &statement, nullptr);
-  CAMHERD_RETURN_IF_ERROR(SqliteStatus(db_, code, sql));
-  return SqliteStatement(db_, statement);
 }
 
 }  // namespace camherd::aggregator
