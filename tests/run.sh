@@ -196,6 +196,7 @@ if ! $fast; then
   stage "Build with clang and sanitizers"
   build build/clang-asan --preset asan -DCMAKE_CXX_COMPILER=clang++-14 -DCAMHERD_TESTS=ON
   stage "Tests under sanitizers: unit, integration"
+  export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   tests build/clang-asan "$cores" -L '^(unit|integration)$'
 fi
 
