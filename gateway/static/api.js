@@ -59,7 +59,7 @@ export const prepareModel = (model) => request("POST", `/api/v1/models/${id(mode
 
 // Addresses of pictures. `version` makes the browser ask again when there is a new one.
 export const latestPicture = (stream, version) =>
-  `/api/v1/streams/${id(stream)}/latest.jpg?width=640&v=${id(version)}`;
+  `/api/v1/streams/${id(stream)}/latest.jpg?v=${id(version)}`;
 export const gridPicture = (stream) => `/api/v1/streams/${id(stream)}/grid.jpg`;
 export const recordPicture = (record, width) =>
   `/api/v1/records/${id(record)}/frame.jpg?boxes=true&width=${width}`;

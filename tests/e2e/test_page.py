@@ -36,8 +36,10 @@ def test_the_page_shows_streams_records_and_models(
     for field in ("rtsp_url", "camera_id", "interval"):
         assert re.search(rf'name="{field}', text), field
     assert re.search(r"<button[^>]*>[^<]*[Ss]top", text)
-    # The last picture, and the evidence of a record.
-    assert "latest.jpg" in text or "blob:" in text
+    # The last picture, loaded, and the evidence of a record.
+    assert re.search(r"<img[^>]*/latest\.jpg", text)
+    assert not re.search(r"<img[^>]*hidden[^>]*/latest\.jpg", text)
+    assert "no picture yet" not in re.sub(r"<span hidden[^>]*>[^<]*", "", text)
     assert re.search(r"/api/v1/records/\d+/frame\.jpg", text) or "<canvas" in text
 
 
