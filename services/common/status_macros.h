@@ -21,7 +21,9 @@
                                  lhs, expr)
 #define CAMHERD_CONCAT_INNER_(a, b) a##b
 #define CAMHERD_CONCAT_(a, b) CAMHERD_CONCAT_INNER_(a, b)
+// NOLINTBEGIN(bugprone-macro-parentheses): names and a declaration take none.
 #define CAMHERD_ASSIGN_OR_RETURN_IMPL_(statusor, lhs, expr) \
   auto statusor = (expr);                                   \
   if (!statusor.ok()) return std::move(statusor).status();  \
   lhs = *std::move(statusor)
+// NOLINTEND(bugprone-macro-parentheses)
