@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/child_process.h"
 
 #include <fcntl.h>
@@ -29,15 +30,12 @@ extern char** environ;
 namespace camherd::inference {
 namespace {
 
-constexpr size_t kMaxLineBytes = 4096;
-
 // What the child needs, made before fork(): between fork and exec only
 // async-signal-safe calls are allowed.
 struct ExecPlan {
   std::vector<char*> argv;
   std::vector<char*> env;
   const char* cwd;
-  const char* cgroup_procs_file;
   int pass_fd;
   int output_fd;
   int error_fd;
@@ -61,11 +59,6 @@ struct ExecPlan {
   signal(SIGPIPE, SIG_DFL);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != plan.parent) _exit(127);
-  if (plan.cgroup_procs_file[0] != '\0') {
-    const int fd = open(plan.cgroup_procs_file, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "0", 1) != 1) FailChild(plan.error_fd);
-    close(fd);
-  }
   if (plan.data_limit != 0) {
     const rlimit limit = {plan.data_limit, plan.data_limit};
     if (setrlimit(RLIMIT_DATA, &limit) != 0) FailChild(plan.error_fd);
@@ -111,22 +104,6 @@ std::string DescribeEnd(const siginfo_t& info) {
 
 }  // namespace
 
-void LineSplitter::Add(absl::string_view data, const LineFn& line) {
-  for (const char c : data) {
-    if (c == '\n' || c == '\r') {
-      if (!rest_.empty()) line(rest_);
-      rest_.clear();
-    } else if (rest_.size() < kMaxLineBytes) {
-      rest_.push_back(static_cast<unsigned char>(c) < 0x20 ? ' ' : c);
-    }
-  }
-}
-
-void LineSplitter::Finish(const LineFn& line) {
-  if (!rest_.empty()) line(rest_);
-  rest_.clear();
-}
-
 absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(
     const Options& options) {
   if (options.argv.empty()) {
@@ -152,7 +129,6 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(
   ExecPlan plan = {CStrings(options.argv),
                    CStrings(options.env),
                    options.cwd.empty() ? "/" : options.cwd.c_str(),
-                   options.cgroup_procs_file.c_str(),
                    options.pass_fd,
                    high_output,
                    high_error,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <sys/types.h>
@@ -13,24 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "services/inference/line_splitter.h"
 #include "services/inference/stop_signal.h"
 
 namespace camherd::inference {
-
-// Cuts what a process prints into lines, at LF and CR, without control
-// characters; a line longer than 4 KiB is cut.
-//
-// Not thread-safe.
-class LineSplitter {
- public:
-  using LineFn = std::function<void(const std::string&)>;
-  void Add(absl::string_view data, const LineFn& line);
-  // Hands out what is left without an end of line.
-  void Finish(const LineFn& line);
-
- private:
-  std::string rest_;
-};
 
 // A child process in a process group of its own, with standard output and
 // error in one pipe. The kernel kills it when the thread that spawned it ends
@@ -52,8 +39,6 @@ class ChildProcess {
     int pass_fd = -1;
     // RLIMIT_DATA, bytes; 0: none.
     int64_t data_limit_bytes = 0;
-    // The child enters this cgroup before it runs; empty: stays in ours.
-    std::string cgroup_procs_file = {};
   };
 
   // kInvalidArgument where argv is empty, kNotFound where argv[0] or cwd is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ struct EngineFactoryOptions {
   int workers_per_model = 1;
   int threads_per_worker = 1;
   int64_t worker_memory_bytes = 0;
-  absl::Duration worker_start_timeout = absl::Seconds(120);
+  absl::Duration worker_start_timeout = absl::Seconds(300);
   absl::Duration batch_timeout = absl::Seconds(120);
   Backoff::Options worker_backoff = {absl::Milliseconds(200),
                                      absl::Seconds(10)};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/inference_config.h"
 
 #include <filesystem>
@@ -71,7 +72,7 @@ absl::StatusOr<InferenceConfig> LoadInferenceConfig(
   engines.worker_memory_bytes =
       section.Bytes("worker_memory_bytes", 4 * kGiB, 0, 1024 * kGiB);
   engines.worker_start_timeout =
-      section.Seconds("worker_start_timeout_seconds", 120, 0.1, 3600);
+      section.Seconds("worker_start_timeout_seconds", 300, 0.1, 3600);
   engines.batch_timeout =
       section.Seconds("batch_timeout_seconds", 120, 0.1, 3600);
   engines.worker_backoff.initial =

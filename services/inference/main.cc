@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <prometheus/registry.h>
 
 #include <cstdio>
@@ -18,8 +19,8 @@
 
 namespace {
 
-using namespace camherd;             // NOLINT(google-build-using-namespace)
-using namespace camherd::inference;  // NOLINT(google-build-using-namespace)
+using namespace camherd;
+using namespace camherd::inference;
 
 std::string StateLabel(camherd::v1::ModelState state) {
   return absl::AsciiStrToLower(

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <atomic>
@@ -54,7 +55,7 @@ class VenvEngine : public Engine {
     int threads_per_worker = 1;
     // Memory of a worker (RLIMIT_DATA), bytes; 0: no limit.
     int64_t memory_bytes = 0;
-    absl::Duration start_timeout = absl::Seconds(120);
+    absl::Duration start_timeout = absl::Seconds(300);
     absl::Duration batch_timeout = absl::Seconds(120);
     int max_start_failures = 3;
     Backoff::Options restart_backoff = {absl::Milliseconds(200),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The wire, as models/camherd_worker.py draws it too:
 //
 //   +----------------+--------------------+--------+--------+----
@@ -97,7 +98,7 @@ absl::Status VenvWorker::Ended() {
   return absl::UnavailableError(Kill());
 }
 
-absl::Status VenvWorker::Wait(short events, int wake_fd,  // NOLINT
+absl::Status VenvWorker::Wait(short events, int wake_fd,
                               absl::Duration deadline, const StopSignal& stop,
                               bool* woken) {
   for (;;) {

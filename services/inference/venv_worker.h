@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -60,8 +61,7 @@ class VenvWorker {
   VenvWorker() = default;
 
   // Waits for `events` on the socket; handles output meanwhile.
-  absl::Status Wait(short events, int wake_fd,
-                    absl::Duration deadline,  // NOLINT
+  absl::Status Wait(short events, int wake_fd, absl::Duration deadline,
                     const StopSignal& stop, bool* woken);
   void DrainOutput();
   absl::Status Ended();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/weights_fetcher.h"
 
 #include <curl/curl.h>
@@ -144,12 +145,12 @@ absl::Status WeightsFetcher::Fetch(const std::string& url,
   curl_easy_setopt(curl.get(), CURLOPT_FAILONERROR, 1L);
   curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl.get(), CURLOPT_USERAGENT, "camherd");
-  curl_easy_setopt(curl.get(), CURLOPT_CONNECTTIMEOUT_MS,
-                   static_cast<long>(absl::ToInt64Milliseconds(  // NOLINT
-                       options_.connect_timeout)));
-  curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS,
-                   static_cast<long>(
-                       absl::ToInt64Milliseconds(options_.timeout)));  // NOLINT
+  curl_easy_setopt(
+      curl.get(), CURLOPT_CONNECTTIMEOUT_MS,
+      static_cast<long>(absl::ToInt64Milliseconds(options_.connect_timeout)));
+  curl_easy_setopt(
+      curl.get(), CURLOPT_TIMEOUT_MS,
+      static_cast<long>(absl::ToInt64Milliseconds(options_.timeout)));
   curl_easy_setopt(curl.get(), CURLOPT_ERRORBUFFER, detail.data());
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, OnData);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &download);

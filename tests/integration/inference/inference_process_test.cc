@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -18,7 +20,7 @@
 #include "tests/support/status_matchers.h"
 #include "tests/unit/inference/fakes.h"
 
-// The program itself, with a model in a real virtual environment.
+// The program itself, with a model whose worker is a real process.
 namespace camherd::inference {
 namespace {
 
@@ -26,7 +28,7 @@ using ::camherd::inference::testing::MakeJpeg;
 using ::camherd::inference::testing::TempDir;
 using ::camherd::inference::testing::WaitUntil;
 using ::testing::HasSubstr;
-using namespace camherd::v1;  // NOLINT(google-build-using-namespace)
+using namespace camherd::v1;
 
 constexpr char kRunner[] = R"(
 import os, sys

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/inference_service.h"
 
 #include <gmock/gmock.h>
@@ -35,7 +36,7 @@ using ::camherd::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using namespace camherd::v1;  // NOLINT(google-build-using-namespace)
+using namespace camherd::v1;
 
 // An aggregator that records, or answers what a test wants.
 class FakeAggregator : public AggregatorService::Service {

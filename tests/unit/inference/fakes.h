@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <filesystem>
@@ -194,11 +195,12 @@ inline TestBatch MakeBatch(const std::vector<std::string>& models,
   return batch;
 }
 
-// Waits until `condition` holds; false after 20 s.
+// Waits until `condition` holds; false after a minute, since a machine that
+// compiles beside the test is slow.
 inline bool WaitUntil(const std::function<bool()>& condition) {
   absl::Mutex mu;
   absl::MutexLock lock(&mu);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 6000; ++i) {
     if (condition()) return true;
     const auto never = [] { return false; };
     mu.AwaitWithTimeout(absl::Condition(&never), absl::Milliseconds(10));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/inference_core.h"
 
 #include <gmock/gmock.h>
@@ -33,7 +34,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using namespace camherd::v1;  // NOLINT(google-build-using-namespace)
+using namespace camherd::v1;
 
 class InferenceCoreTest : public ::testing::Test {
  protected:

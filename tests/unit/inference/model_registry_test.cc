@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "services/inference/model_registry.h"
 
 #include <gmock/gmock.h>
@@ -25,7 +26,7 @@ using ::camherd::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using namespace camherd::v1;  // NOLINT(google-build-using-namespace)
+using namespace camherd::v1;
 
 class ModelRegistryTest : public ::testing::Test {
  protected:

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/inference/line_splitter.h"
+
+namespace camherd::inference {
+namespace {
+
+constexpr size_t kMaxLineBytes = 4096;
+
+}  // namespace
+
+void LineSplitter::Add(absl::string_view data, const LineFn& line) {
+  for (const char c : data) {
+    if (c == '\n' || c == '\r') {
+      if (!rest_.empty()) line(rest_);
+      rest_.clear();
+    } else if (rest_.size() < kMaxLineBytes) {
+      rest_.push_back(static_cast<unsigned char>(c) < 0x20 ? ' ' : c);
+    }
+  }
+}
+
+void LineSplitter::Finish(const LineFn& line) {
+  if (!rest_.empty()) line(rest_);
+  rest_.clear();
+}
+
+}  // namespace camherd::inference
