@@ -117,7 +117,9 @@ class SourceTree:
     @classmethod
     def of_git(cls, root: Path) -> "SourceTree":
         listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            # A checkout of another user's, as root sees it, is fine to read.
+            ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+            + ["--cached", "--others", "--exclude-standard"],
             cwd=root,
             check=True,
             capture_output=True,
