@@ -30,20 +30,19 @@ void CaptureGrpcService::Stop() {
   threads_.clear();
 }
 
-template <typename Request, typename Response>
+template <auto kMethod, typename Request, typename Response>
 grpc::ServerUnaryReactor* CaptureGrpcService::Call(
-    const char* method, grpc::CallbackServerContext* context,
-    const Request* request, Response* response,
-    absl::StatusOr<Response> (StreamSupervisor::*call)(const Request&)) {
+    const char* name, grpc::CallbackServerContext* context,
+    const Request* request, Response* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const auto finish = [this, method, context,
+  const auto finish = [this, name, context,
                        reactor](const absl::Status& status) {
-    if (metrics_ != nullptr) metrics_->RpcAnswered(method, status.code());
+    if (metrics_ != nullptr) metrics_->RpcAnswered(name, status.code());
     reactor->Finish(ToGrpcStatus(status, context));
   };
   // Request and response live until Finish.
-  const bool queued = calls_.TryPush([this, finish, request, response, call] {
-    absl::StatusOr<Response> answer = (supervisor_.*call)(*request);
+  const bool queued = calls_.TryPush([this, finish, request, response] {
+    absl::StatusOr<Response> answer = (supervisor_.*kMethod)(*request);
     if (answer.ok()) *response = *std::move(answer);
     finish(answer.status());
   });
@@ -57,59 +56,59 @@ grpc::ServerUnaryReactor* CaptureGrpcService::Call(
 grpc::ServerUnaryReactor* CaptureGrpcService::StartStream(
     grpc::CallbackServerContext* context, const v1::StartStreamRequest* request,
     v1::StartStreamResponse* response) {
-  return Call("StartStream", context, request, response,
-              &StreamSupervisor::StartStream);
+  return Call<&StreamSupervisor::StartStream>("StartStream", context, request,
+                                              response);
 }
 
 grpc::ServerUnaryReactor* CaptureGrpcService::StopStream(
     grpc::CallbackServerContext* context, const v1::StopStreamRequest* request,
     v1::StopStreamResponse* response) {
-  return Call("StopStream", context, request, response,
-              &StreamSupervisor::StopStream);
+  return Call<&StreamSupervisor::StopStream>("StopStream", context, request,
+                                             response);
 }
 
 grpc::ServerUnaryReactor* CaptureGrpcService::GetStream(
     grpc::CallbackServerContext* context, const v1::GetStreamRequest* request,
     v1::Stream* response) {
-  return Call("GetStream", context, request, response,
-              &StreamSupervisor::GetStream);
+  return Call<&StreamSupervisor::GetStream>("GetStream", context, request,
+                                            response);
 }
 
 grpc::ServerUnaryReactor* CaptureGrpcService::ListStreams(
     grpc::CallbackServerContext* context, const v1::ListStreamsRequest* request,
     v1::ListStreamsResponse* response) {
-  return Call("ListStreams", context, request, response,
-              &StreamSupervisor::ListStreams);
+  return Call<&StreamSupervisor::ListStreams>("ListStreams", context, request,
+                                              response);
 }
 
 grpc::ServerUnaryReactor* CaptureGrpcService::UpdateStream(
     grpc::CallbackServerContext* context,
     const v1::UpdateStreamRequest* request, v1::Stream* response) {
-  return Call("UpdateStream", context, request, response,
-              &StreamSupervisor::UpdateStream);
+  return Call<&StreamSupervisor::UpdateStream>("UpdateStream", context, request,
+                                               response);
 }
 
 grpc::ServerUnaryReactor* CaptureGrpcService::DeleteStream(
     grpc::CallbackServerContext* context,
     const v1::DeleteStreamRequest* request,
     v1::DeleteStreamResponse* response) {
-  return Call("DeleteStream", context, request, response,
-              &StreamSupervisor::DeleteStream);
+  return Call<&StreamSupervisor::DeleteStream>("DeleteStream", context, request,
+                                               response);
 }
 
 grpc::ServerUnaryReactor* CaptureGrpcService::GetLatestFrame(
     grpc::CallbackServerContext* context,
     const v1::GetLatestFrameRequest* request,
     v1::GetLatestFrameResponse* response) {
-  return Call("GetLatestFrame", context, request, response,
-              &StreamSupervisor::GetLatestFrame);
+  return Call<&StreamSupervisor::GetLatestFrame>("GetLatestFrame", context,
+                                                 request, response);
 }
 
 grpc::ServerUnaryReactor* CaptureGrpcService::GetGrid(
     grpc::CallbackServerContext* context, const v1::GetGridRequest* request,
     v1::GetGridResponse* response) {
-  return Call("GetGrid", context, request, response,
-              &StreamSupervisor::GetGrid);
+  return Call<&StreamSupervisor::GetGrid>("GetGrid", context, request,
+                                          response);
 }
 
 }  // namespace camherd::capture

@@ -65,11 +65,11 @@ class CaptureGrpcService : public v1::CaptureService::CallbackService {
                                     v1::GetGridResponse* response) override;
 
  private:
-  template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Call(
-      const char* method, grpc::CallbackServerContext* context,
-      const Request* request, Response* response,
-      absl::StatusOr<Response> (StreamSupervisor::*call)(const Request&));
+  // `kMethod` is the supervisor's method of that name.
+  template <auto kMethod, typename Request, typename Response>
+  grpc::ServerUnaryReactor* Call(const char* name,
+                                 grpc::CallbackServerContext* context,
+                                 const Request* request, Response* response);
 
   StreamSupervisor& supervisor_;
   CaptureMetrics* const metrics_;
