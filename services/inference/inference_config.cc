@@ -42,10 +42,12 @@ absl::StatusOr<InferenceConfig> LoadInferenceConfig(
 
   ModelRegistry::Options& registry = loaded.registry;
   registry.models_dir = Absolute(section.String("models_dir", "./models"));
-  const auto weights = config.environment().find("CAMHERD_WEIGHTS_DIR");
-  registry.weights_dir = Absolute(section.String(
-      "weights_dir",
-      weights == config.environment().end() ? "" : weights->second));
+  std::string weights_dir = section.String("weights_dir", "");
+  if (const auto set = config.environment().find("CAMHERD_WEIGHTS_DIR");
+      weights_dir.empty() && set != config.environment().end()) {
+    weights_dir = set->second;
+  }
+  registry.weights_dir = Absolute(weights_dir);
   registry.cache_dir = absl::StrCat(data_dir, "/model_cache/weights");
   registry.fetch_weights = section.Bool("fetch_weights", true);
   registry.fetcher.max_bytes =

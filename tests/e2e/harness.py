@@ -196,6 +196,7 @@ class Herd:
         with service.log.open("ab") as log:
             service.process = subprocess.Popen(
                 [*WITH_PARENT, str(BUILD / "bin" / f"camherd-{service.name}")]
+                + ["--config", str(ROOT / "deploy" / "config" / "camherd.yaml")]
                 + ["--data-dir", str(self.data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -48,6 +48,13 @@ TEST(InferenceConfigTest, FoldersComeFromDataFolderAndEnvironment) {
   EXPECT_EQ(config->engines.cache_dir, "/data/model_cache");
 }
 
+TEST(InferenceConfigTest, TheShippedFileLeavesTheWeightsToTheEnvironment) {
+  const auto config = Load(CAMHERD_SOURCE_DIR "/deploy/config/camherd.yaml",
+                           {{"CAMHERD_WEIGHTS_DIR", "/weights"}});
+  CAMHERD_ASSERT_OK(config);
+  EXPECT_EQ(config->registry.weights_dir, "/weights");
+}
+
 TEST(InferenceConfigTest, ABadValueNamesKeyValueAndLine) {
   const TempDir dir;
   EXPECT_THAT(Load(dir.Write("c.yaml",
