@@ -107,8 +107,8 @@ class InferenceServiceTest : public ::testing::Test {
     core_ = std::make_unique<InferenceCore>(InferenceCore::Options(),
                                             *registry_, *client_, nullptr);
     service_ = std::make_unique<InferenceServiceImpl>(
-        InferenceServiceImpl::Options{absl::Milliseconds(500)}, *core_,
-        *registry_, nullptr);
+        InferenceServiceImpl::Options{absl::Seconds(2)}, *core_, *registry_,
+        nullptr);
     GrpcServer::Options options;
     options.listen = "127.0.0.1:0";
     server_ = GrpcServer::Start(options, {service_.get()},
@@ -116,6 +116,8 @@ class InferenceServiceTest : public ::testing::Test {
                   .value();
     server_->SetServing(true);
     stub_ = InferenceService::NewStub(MakeChannel(server_->address()));
+    // Until it has a connection the aggregator counts as away.
+    WaitUntil([&] { return client_->CheckAvailable().ok(); });
   }
   ~InferenceServiceTest() override {
     made_ = true;
