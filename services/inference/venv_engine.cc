@@ -148,6 +148,10 @@ std::vector<std::string> WorkerEnvironment(const VenvEngine::Options& options) {
   // ultralytics must neither ask its servers nor install packages by itself.
   env.insert(env.end(), {"YOLO_OFFLINE=true", "YOLO_AUTOINSTALL=false",
                          "PYTHONUNBUFFERED=1"});
+  // A decoded picture of 1080p is 6 MB: with glibc's defaults it is mapped and
+  // cleared anew for each frame, a quarter of a small model's CPU.
+  env.insert(env.end(), {"MALLOC_MMAP_THRESHOLD_=33554432",
+                         "MALLOC_TRIM_THRESHOLD_=67108864"});
   return env;
 }
 
