@@ -531,7 +531,8 @@ while (($(record_count) <= records_before)); do
   if [[ "$state" != running ]]; then
     progress "camera: $state, $reason"
   elif [[ "$model_state" != ready ]]; then
-    progress "frames captured: $captured; model $model is $model_state: $model_text"
+    # The count only where the line is written over.
+    progress "${line_start:+$captured frames; }model $model is $model_state: $model_text"
   elif ((captured < 10)); then
     progress "frames captured: $captured of 10"
   else
