@@ -51,7 +51,7 @@ void PrintHelp(const std::string& program, absl::string_view description) {
 std::string Absolute(const std::string& path) {
   if (!path.empty() && path.front() == '/') return path;
   char* cwd = getcwd(nullptr, 0);
-  const std::string base = cwd == nullptr ? "" : cwd;
+  std::string base = cwd == nullptr ? "" : cwd;
   std::free(cwd);
   absl::string_view rest = path;
   while (rest.substr(0, 2) == "./") rest.remove_prefix(2);
