@@ -259,7 +259,7 @@ LEGAL: dict[str, dict[str, str | bytes]] = {
     "top_level_is_fixed": {"README.md": "", ".ci/run": "", "proto/x": "", ".ruff.toml": ""},
     "nothing_unfinished": {"a.cc": "// Hackney, todos\n", "a.sh": "mktemp x.XX" + "XXXX\n"},
     "no_paths_of_a_machine": {
-        "a.sh": "cd $x/work/a; cd ./root/x; ls ../work/\n",
+        "a.sh": "cd $x/home/a; cd ./root/x; ls ../home/\n",
         "a.md": "https://example.org/home/page and /var/lib/camherd, network/root/x\n",
     },
     "no_dividers_or_banners": {
