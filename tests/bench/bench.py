@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,9 +23,9 @@ import capture_rows  # noqa: E402
 import inference_rows  # noqa: E402
 import whole_way  # noqa: E402
 from rig import ROOT, BenchError, Rig  # noqa: E402
-from table import Outcome, Say, markdown  # noqa: E402
+from table import Line, Say, markdown  # noqa: E402
 
-Row = Callable[[Rig, Say, argparse.Namespace], Outcome]
+Row = Callable[[Rig, Say, argparse.Namespace], list[Line]]
 
 ROWS: dict[str, tuple[str, Row]] = {
     "rpc": (
@@ -98,18 +99,12 @@ def main() -> int:
         say(f"{name}: {ROWS[name][0]}")
         rig = Rig(args.build.resolve(), args.work.resolve())
         try:
-            outcome = ROWS[name][1](rig, say, args)
-        except (BenchError, OSError) as error:
+            lines += ROWS[name][1](rig, say, args)
+        except (BenchError, OSError, subprocess.SubprocessError) as error:
             say(f"{name}: not measured: {error}")
             failed = True
-            continue
         finally:
             rig.close()
-        for result in outcome.races:
-            if result.disturbed:
-                note = f"DISTURBED: others used up to {result.foreign:.0%} of the machine"
-                outcome.lines[0].remark += f"; {note}"
-        lines += outcome.lines
     print(f"{machine()}, {time.strftime('%Y-%m-%d')}, {time.time() - started:.0f} s\n")
     print(markdown(lines))
     results = {"machine": machine(), "lines": [asdict(line) for line in lines]}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from measure import Contender, Race, cpu_seconds, race, resident_mib
 from rig import ROOT, Rig, Running, wait_for
-from table import CAMHERD, Line, Outcome, Say, race_lines
+from table import CAMHERD, Line, Say, race_lines
 
 # Seconds between samples.
 INTERVAL = 3
 # Seconds of a measurement: a whole number of samples and of keyframes.
-WINDOW = 30
+WINDOW = 24
 OPENCV, NOKEY = "A's OpenCV loop", "ffmpeg -skip_frame nokey"
 
 
@@ -113,7 +113,7 @@ def _camherd_capture(rig: Rig, urls: list[str], backend: str) -> tuple[float, di
     return cost, notes
 
 
-def capture(rig: Rig, say: Say, rounds: int) -> Outcome:
+def capture(rig: Rig, say: Say, rounds: int) -> list[Line]:
     """1080p25 4 Mbit/s, a sample per 3 s with JPEG q85: one camera."""
     urls, backend = rig.cameras(1), rig.null_backend().address
     result = race(
@@ -126,10 +126,10 @@ def capture(rig: Rig, say: Say, rounds: int) -> Outcome:
         say,
     )
     lines = race_lines("capture", result, "CPU-s/cam-min", {OPENCV: 1 / 10, NOKEY: 1 / 1.6})
-    return Outcome(_with_notes(lines, result), [result])
+    return _with_notes(lines, result)
 
 
-def capture10(rig: Rig, say: Say, rounds: int) -> Outcome:
+def capture10(rig: Rig, say: Say, rounds: int) -> list[Line]:
     """The same with ten cameras in one camherd-capture; ten ffmpeg."""
     urls, backend = rig.cameras(10), rig.null_backend().address
     result = race(
@@ -141,7 +141,7 @@ def capture10(rig: Rig, say: Say, rounds: int) -> Outcome:
         say,
     )
     lines = race_lines("capture10", result, "CPU-s/cam-min", {NOKEY: 1 / 1.6})
-    return Outcome(_with_notes(lines, result), [result])
+    return _with_notes(lines, result)
 
 
 def _with_notes(lines: list[Line], result: Race) -> list[Line]:

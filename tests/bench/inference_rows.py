@@ -18,7 +18,7 @@ from capture_rows import INTERVAL
 from google.protobuf.message import Message
 from measure import Contender, cpu_seconds, race, tree_cpu_seconds
 from rig import ROOT, BenchError, Rig, Running
-from table import CAMHERD, Line, Outcome, Say, race_lines
+from table import CAMHERD, Line, Say, race_lines
 
 
 def model_python(rig: Rig, model: str) -> Path:
@@ -102,9 +102,9 @@ class _Batches:
             raise BenchError(f"InferBatch: {error.code().name}: {error.details()}") from error
 
 
-def venv_worker(rig: Rig, say: Say, rounds: int, models: list[str]) -> Outcome:
+def venv_worker(rig: Rig, say: Say, rounds: int, models: list[str]) -> list[Line]:
     """A batch of 10 pictures: the resident worker, and a process per batch."""
-    outcome = Outcome([], [])
+    lines: list[Line] = []
     backend = rig.null_backend().address
     peer = "a process per batch"
     jpegs = [str(path) for path in rig.jpegs()]
@@ -138,15 +138,14 @@ def venv_worker(rig: Rig, say: Say, rounds: int, models: list[str]) -> Outcome:
             result = race([Contender(CAMHERD, resident), Contender(peer, process)], rounds, say)
             batches.close()
             row = f"venv-worker {model}"
-            lines = race_lines(row, result, "CPU-s/batch", {peer: 1 / 2})
+            found = race_lines(row, result, "CPU-s/batch", {peer: 1 / 2})
             service = result.samples[CAMHERD].note("service")
-            lines[0].remark += f"; of it the service {service:.2g}"
-            outcome.lines += lines
-            outcome.races.append(result)
-    return outcome
+            found[0].remark += f"; of it the service {service:.2g}"
+            lines += found
+        return lines
 
 
-def rpc(rig: Rig, say: Say, rounds: int) -> Outcome:
+def rpc(rig: Rig, say: Say, rounds: int) -> list[Line]:
     """InferBatch of 10 x 250 KB between two processes, both ends together."""
     backend = rig.null_backend()
     size = ["200", "10", "250000"]
@@ -173,10 +172,10 @@ def rpc(rig: Rig, say: Say, rounds: int) -> Outcome:
     lines = race_lines("rpc", result, "CPU-ms/batch", {})
     ours = result.samples[CAMHERD]
     lines[0].remark += f"; server {ours.note('server'):.2g}; budget 5 ms"
-    return Outcome(lines, [result])
+    return lines
 
 
-def record_append(rig: Rig, say: Say, _rounds: int) -> Outcome:
+def record_append(rig: Rig, say: Say, _rounds: int) -> list[Line]:
     """Durable records of 310 KB a second, and the CPU of one."""
     program = rig.program("camherd_bench_record_append")
     folder = rig.folder("record_append")
@@ -192,4 +191,4 @@ def record_append(rig: Rig, say: Say, _rounds: int) -> Outcome:
         rate = with_lines if file == "yes" else durable
         remark = f"{rate} records/s; budget 1 ms, 500/s"
         lines.append(Line(row, what, float(cpu_ms), "CPU-ms/record", remark=remark))
-    return Outcome(lines, [])
+    return lines

@@ -34,14 +34,6 @@ class Line:
         return "met" if self.ratio <= self.budget else "MISSED"
 
 
-@dataclass
-class Outcome:
-    """What a row found."""
-
-    lines: list[Line]
-    races: list[Race]
-
-
 def race_lines(row: str, result: Race, unit: str, budgets: dict[str, float]) -> list[Line]:
     """Ours first, then the peers with the ratio to them."""
     ours = result.samples[CAMHERD].median
@@ -52,6 +44,8 @@ def race_lines(row: str, result: Race, unit: str, budgets: dict[str, float]) -> 
         if name != CAMHERD:
             line.ratio, line.budget = ours / samples.median, budgets.get(name)
         lines.append(line)
+    if result.disturbed:
+        lines[0].remark += f"; DISTURBED: others used up to {result.foreign:.0%} of the machine"
     return lines
 
 

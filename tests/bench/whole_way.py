@@ -11,7 +11,7 @@ from capture_rows import INTERVAL, capture_service, now
 from inference_rows import inference_service, model_python
 from measure import Contender, race, resident_mib, tree, tree_cpu_seconds
 from rig import ROOT, Rig, Running, wait_for
-from table import CAMHERD, Outcome, Say, race_lines
+from table import CAMHERD, Line, Say, race_lines
 
 
 @contextlib.contextmanager
@@ -82,26 +82,25 @@ def _whole_document_a(
     return cost, notes
 
 
-def whole_way(rig: Rig, say: Say, rounds: int, models: list[str]) -> Outcome:
+def whole_way(rig: Rig, say: Say, rounds: int, models: list[str]) -> list[Line]:
     """From camera to predictions.json: the four processes, and A's flow."""
-    outcome = Outcome([], [])
+    lines: list[Line] = []
     url, peer = rig.cameras(1)[0], "A's flow rebuilt"
     for model in models:
         result = race(
             [
-                Contender(CAMHERD, lambda m=model: _whole_camherd(rig, url, m, 2, say)),
-                Contender(peer, lambda m=model: _whole_document_a(rig, url, m, 2)),
+                Contender(CAMHERD, lambda m=model: _whole_camherd(rig, url, m, 1, say)),
+                Contender(peer, lambda m=model: _whole_document_a(rig, url, m, 1)),
             ],
             max(2, rounds // 2),
             say,
         )
         budgets = {peer: 1 / 12} if model == "animals" else {}
-        lines = race_lines(f"whole-way {model}", result, "CPU-s/cam-min", budgets)
+        found = race_lines(f"whole-way {model}", result, "CPU-s/cam-min", budgets)
         ours = result.samples[CAMHERD]
         parts = ("capture", "inference", "aggregator", "gateway")
-        lines[0].remark += "; " + ", ".join(f"{p} {ours.note(p):.2g}" for p in parts)
-        for line in lines:
+        found[0].remark += "; " + ", ".join(f"{p} {ours.note(p):.2g}" for p in parts)
+        for line in found:
             line.remark += f"; {result.samples[line.who].note('MiB'):.0f} MiB"
-        outcome.lines += lines
-        outcome.races.append(result)
-    return outcome
+        lines += found
+    return lines
