@@ -10,7 +10,7 @@
 #include "gateway/connection_front.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/route.h"
-#include "gateway/worker_pool.h"
+#include "services/common/worker_pool.h"
 
 namespace camherd::gateway {
 

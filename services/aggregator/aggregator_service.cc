@@ -258,8 +258,8 @@ class AggregatorServiceImpl::AddBatchResultCall final
     if (context_->IsCancelled()) return Finish(grpc::Status::CANCELLED);
     absl::StatusOr<CompleteBatch> batch = assembler_.Finish();
     if (!batch.ok()) return Refuse(batch.status());
-    const bool taken = service_.executor_.TryRun(
-        [this, complete = *std::move(batch)]() mutable {
+    const bool taken =
+        service_.calls_.TryRun([this, complete = *std::move(batch)]() mutable {
           service_.recorder_.Record(
               std::move(complete),
               [this](const absl::StatusOr<AppendResult>& result) {
@@ -352,7 +352,7 @@ class AggregatorServiceImpl::RenderGridCall final
       return Finish(ToGrpcStatus(
           absl::InvalidArgumentError("header is missing"), context_));
     }
-    const bool taken = service_.executor_.TryRun([this] {
+    const bool taken = service_.calls_.TryRun([this] {
       absl::StatusOr<v1::RenderGridResponse> rendered =
           service_.grids_.Render(*header_, std::move(frames_));
       if (rendered.ok()) *response_ = *std::move(rendered);
@@ -375,13 +375,13 @@ class AggregatorServiceImpl::RenderGridCall final
 
 AggregatorServiceImpl::AggregatorServiceImpl(
     const Options& options, BatchRecorder& recorder, RecordStore& store,
-    CameraDirectory& cameras, GridArchive& grids, Executor& executor)
+    CameraDirectory& cameras, GridArchive& grids, WorkerPool& calls)
     : options_(options),
       recorder_(recorder),
       store_(store),
       cameras_(cameras),
       grids_(grids),
-      executor_(executor) {}
+      calls_(calls) {}
 
 absl::Status AggregatorServiceImpl::Busy(absl::string_view what) const {
   return WithRetryDelay(absl::ResourceExhaustedError(what),
@@ -393,7 +393,7 @@ grpc::ServerUnaryReactor* AggregatorServiceImpl::RunUnary(
     grpc::CallbackServerContext* context, Work work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const bool taken =
-      executor_.TryRun([context, reactor, work = std::move(work)]() mutable {
+      calls_.TryRun([context, reactor, work = std::move(work)]() mutable {
         reactor->Finish(ToGrpcStatus(work(), context));
       });
   if (!taken) {

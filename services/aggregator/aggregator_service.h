@@ -10,9 +10,9 @@
 #include "camherd/v1/aggregator_service.grpc.pb.h"
 #include "services/aggregator/batch_recorder.h"
 #include "services/aggregator/camera_directory.h"
-#include "services/aggregator/executor.h"
 #include "services/aggregator/grid_archive.h"
 #include "services/aggregator/record_store.h"
+#include "services/common/worker_pool.h"
 
 namespace camherd::aggregator {
 
@@ -21,7 +21,7 @@ namespace camherd::aggregator {
 // UNIMPLEMENTED.
 //
 // Pictures of calls under way are bounded in bytes; past the bound, and when
-// the executor's queue is full, a call is refused with RESOURCE_EXHAUSTED and a
+// the queue of `calls` is full, a call is refused with RESOURCE_EXHAUSTED and a
 // retry delay.
 //
 // Thread-safe. Outlives the server it is registered with.
@@ -39,7 +39,7 @@ class AggregatorServiceImpl final
   // All must outlive the service.
   AggregatorServiceImpl(const Options& options, BatchRecorder& recorder,
                         RecordStore& store, CameraDirectory& cameras,
-                        GridArchive& grids, Executor& executor);
+                        GridArchive& grids, WorkerPool& calls);
 
   grpc::ServerReadReactor<v1::AddBatchResultRequest>* AddBatchResult(
       grpc::CallbackServerContext* context,
@@ -81,7 +81,7 @@ class AggregatorServiceImpl final
   class RenderGridCall;
   class HeldBytes;
 
-  // Runs `work` on the executor and ends the call with its status.
+  // Runs `work` on `calls_` and ends the call with its status.
   template <typename Work>
   grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context,
                                      Work work);
@@ -92,7 +92,7 @@ class AggregatorServiceImpl final
   RecordStore& store_;
   CameraDirectory& cameras_;
   GridArchive& grids_;
-  Executor& executor_;
+  WorkerPool& calls_;
   std::atomic<size_t> inflight_bytes_{0};
 };
 

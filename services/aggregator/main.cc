@@ -13,7 +13,6 @@
 #include "services/aggregator/camera_directory.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/disk_watch.h"
-#include "services/aggregator/executor.h"
 #include "services/aggregator/folder_lock.h"
 #include "services/aggregator/grid_archive.h"
 #include "services/aggregator/predictions_file.h"
@@ -25,6 +24,7 @@
 #include "services/common/metrics_exporter.h"
 #include "services/common/service_main.h"
 #include "services/common/status_macros.h"
+#include "services/common/worker_pool.h"
 
 namespace camherd::aggregator {
 namespace {
@@ -76,12 +76,12 @@ absl::Status Serve(const AggregatorConfig& config) {
   BatchRecorder recorder(*store, *cameras, disk, predictions.get(), clock,
                          metrics, config.retry_delay);
   GridArchive grids(config.data_dir, *store, disk, clock, metrics);
-  Executor executor(config.threads, config.max_queue);
+  WorkerPool calls(config.threads, config.max_queue);
   AggregatorServiceImpl service(
       {.max_batch_bytes = config.max_batch_bytes,
        .max_inflight_bytes = config.max_inflight_bytes,
        .retry_delay = config.retry_delay},
-      recorder, *store, *cameras, grids, executor);
+      recorder, *store, *cameras, grids, calls);
   CAMHERD_ASSIGN_OR_RETURN(
       const std::unique_ptr<GrpcServer> server,
       GrpcServer::Start(
@@ -97,7 +97,7 @@ absl::Status Serve(const AggregatorConfig& config) {
   server->SetServing(false);
   clock.SleepFor(config.not_ready_delay);
   server->Stop(kCallDrain);
-  executor.Stop();
+  calls.Stop();
   if (predictions != nullptr) predictions->Stop(kFileDrain);
   LogInfo("stopped");
   return absl::OkStatus();

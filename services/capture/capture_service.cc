@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/capture/capture_service.h"
 
-#include <functional>
-#include <optional>
 #include <utility>
 
 #include "services/common/grpc_status.h"
@@ -12,23 +10,9 @@ namespace camherd::capture {
 CaptureGrpcService::CaptureGrpcService(const Options& options,
                                        StreamSupervisor& supervisor,
                                        CaptureMetrics* metrics)
-    : supervisor_(supervisor), metrics_(metrics), calls_(options.queue) {
-  for (int i = 0; i < options.threads; ++i) {
-    threads_.emplace_back([this] {
-      while (std::optional<std::function<void()>> call = calls_.Pop()) {
-        (*call)();
-      }
-    });
-  }
-}
-
-CaptureGrpcService::~CaptureGrpcService() { Stop(); }
-
-void CaptureGrpcService::Stop() {
-  calls_.Close();
-  for (std::thread& thread : threads_) thread.join();
-  threads_.clear();
-}
+    : supervisor_(supervisor),
+      metrics_(metrics),
+      calls_(options.threads, options.queue) {}
 
 template <auto kMethod, typename Request, typename Response>
 grpc::ServerUnaryReactor* CaptureGrpcService::Call(
@@ -41,7 +25,7 @@ grpc::ServerUnaryReactor* CaptureGrpcService::Call(
     reactor->Finish(ToGrpcStatus(status, context));
   };
   // Request and response live until Finish.
-  const bool queued = calls_.TryPush([this, finish, request, response] {
+  const bool queued = calls_.TryRun([this, finish, request, response] {
     absl::StatusOr<Response> answer = (supervisor_.*kMethod)(*request);
     if (answer.ok()) *response = *std::move(answer);
     finish(answer.status());

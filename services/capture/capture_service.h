@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <memory>
-#include <thread>
-#include <vector>
+#include <cstddef>
 
 #include "camherd/v1/capture_service.grpc.pb.h"
 #include "services/capture/capture_metrics.h"
 #include "services/capture/stream_supervisor.h"
-#include "services/common/bounded_queue.h"
+#include "services/common/worker_pool.h"
 
 namespace camherd::capture {
 
@@ -23,16 +21,15 @@ namespace camherd::capture {
 class CaptureGrpcService : public v1::CaptureService::CallbackService {
  public:
   struct Options {
-    int threads = 16;
-    int queue = 256;
+    size_t threads = 16;
+    size_t queue = 256;
   };
 
   // Both must outlive it; `metrics` may be null.
   CaptureGrpcService(const Options& options, StreamSupervisor& supervisor,
                      CaptureMetrics* metrics);
-  ~CaptureGrpcService() override;
 
-  void Stop();
+  void Stop() { calls_.Stop(); }
 
   grpc::ServerUnaryReactor* StartStream(
       grpc::CallbackServerContext* context,
@@ -73,8 +70,7 @@ class CaptureGrpcService : public v1::CaptureService::CallbackService {
 
   StreamSupervisor& supervisor_;
   CaptureMetrics* const metrics_;
-  BoundedQueue<std::function<void()>> calls_;
-  std::vector<std::thread> threads_;
+  WorkerPool calls_;
 };
 
 }  // namespace camherd::capture

@@ -16,11 +16,11 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "camherd/v1/inference_service.pb.h"
+#include "services/common/worker_pool.h"
 #include "services/inference/inference_metrics.h"
 #include "services/inference/model_registry.h"
 #include "services/inference/result_sink.h"
 #include "services/inference/results_cache.h"
-#include "services/inference/work_pool.h"
 
 namespace camherd::inference {
 
@@ -135,8 +135,8 @@ class InferenceCore {
   int64_t bytes_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
 
   // Last: their threads use the rest.
-  WorkPool batch_pool_;
-  WorkPool ad_hoc_pool_;
+  WorkerPool batch_pool_;
+  WorkerPool ad_hoc_pool_;
 };
 
 }  // namespace camherd::inference

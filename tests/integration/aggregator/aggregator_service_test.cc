@@ -81,15 +81,15 @@ class AggregatorServiceTest : public ::testing::Test {
   }
   ~AggregatorServiceTest() override {
     server_->Stop(absl::Seconds(1));
-    executor_->Stop();
+    calls_->Stop();
     predictions_->Stop(kWait);
   }
 
   void Start(AggregatorServiceImpl::Options options) {
     if (server_ != nullptr) server_->Stop(absl::Seconds(1));
-    executor_ = std::make_unique<Executor>(4, 64);
+    calls_ = std::make_unique<WorkerPool>(4, 64);
     service_ = std::make_unique<AggregatorServiceImpl>(
-        options, recorder(), *store_, *cameras_, grids_, *executor_);
+        options, recorder(), *store_, *cameras_, grids_, *calls_);
     server_ = GrpcServer::Start({.listen = "127.0.0.1:0"}, {service_.get()},
                                 {v1::AggregatorService::service_full_name()})
                   .value();
@@ -162,7 +162,7 @@ class AggregatorServiceTest : public ::testing::Test {
           .value();
   std::unique_ptr<BatchRecorder> recorder_;
   GridArchive grids_{dir_.path(), *store_, disk_, clock_, *metrics_};
-  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<WorkerPool> calls_;
   std::unique_ptr<AggregatorServiceImpl> service_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<v1::AggregatorService::Stub> stub_;
