@@ -16,9 +16,8 @@
 #include "absl/synchronization/mutex.h"
 #include "services/aggregator/picture_files.h"
 #include "services/aggregator/record_store.h"
-#include "services/aggregator/sqlite_db.h"
-#include "services/aggregator/sqlite_statement.h"
 #include "services/common/clock.h"
+#include "services/common/sqlite_db.h"
 
 namespace camherd::aggregator {
 
@@ -86,21 +85,14 @@ class SqliteRecordStore : public RecordStore {
     AppendDone done;
     absl::StatusOr<AppendResult> result;
   };
-  // The writer's prepared statements.
-  struct Inserts {
-    SqliteStatement find_batch, record, detection, complaint, picture, batch,
-        session;
-  };
 
   SqliteRecordStore(const Options& options, Clock& clock);
 
   absl::Status Open();
-  absl::Status Migrate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
-  absl::Status PrepareInserts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
-
-  // The batch as it is recorded: empty if it is not.
+  // The batch as it is recorded: empty if it is not. kAlreadyExists: with
+  // another manifest.
   absl::StatusOr<std::optional<AppendResult>> FindBatch(
-      SqliteStatement& find, const NewRecord& record);
+      SqliteDb& db, const NewRecord& record);
   absl::Status WritePictures(Pending& pending);
   void CommitLoop();
   void CommitGroup(std::vector<Pending>& group);
@@ -110,7 +102,7 @@ class SqliteRecordStore : public RecordStore {
   absl::Status InsertDetections(const v1::Record& record, int64_t record_id,
                                 int64_t captured_us)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
-  absl::StatusOr<StoredRecord> ReadRow(const SqliteStatement& row)
+  absl::StatusOr<StoredRecord> ReadRow(const SqliteDb::Row& row)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_);
   void Step(absl::string_view step) {
     if (options_.step_hook) options_.step_hook(step);
@@ -123,11 +115,9 @@ class SqliteRecordStore : public RecordStore {
 
   absl::Mutex writer_mu_;
   std::unique_ptr<SqliteDb> writer_ ABSL_GUARDED_BY(writer_mu_);
-  std::unique_ptr<Inserts> inserts_ ABSL_GUARDED_BY(writer_mu_);
 
   absl::Mutex reader_mu_;
   std::unique_ptr<SqliteDb> reader_ ABSL_GUARDED_BY(reader_mu_);
-  std::unique_ptr<SqliteStatement> find_batch_ ABSL_GUARDED_BY(reader_mu_);
 
   absl::Mutex queue_mu_;
   std::vector<Pending> queue_ ABSL_GUARDED_BY(queue_mu_);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
-
 // The tables of records.db, as the migrations that make them. A released one
 // is never changed: what is new goes into the next.
 //
@@ -91,8 +89,5 @@ CREATE TABLE grids(
 CREATE INDEX grids_process ON grids(process_name, grid_id);
 )sql",
 };
-
-inline constexpr int kSchemaVersion =
-    static_cast<int>(sizeof(kMigrations) / sizeof(kMigrations[0]));
 
 }  // namespace camherd::aggregator

@@ -2,22 +2,21 @@
 #include "services/capture/stream_store.h"
 
 #include <fcntl.h>
-#include <sqlite3.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/capture/spool_layout.h"
 #include "services/common/file.h"
+#include "services/common/folder_lock.h"
+#include "services/common/sqlite_db.h"
 #include "services/common/status_macros.h"
 
-// capture.db, user_version 1. Times are microseconds since 1970, messages are
+// capture.db. Times are microseconds since 1970, messages are
 // serialized protobuf of camherd.v1.
 //
 //   streams    what should run: Stream message, URL with credentials
@@ -30,9 +29,9 @@
 namespace camherd::capture {
 namespace {
 
-constexpr int kVersion = 1;
-
-constexpr char kSchema[] = R"sql(
+constexpr const char* kMigrations[] = {
+    // Version 1.
+    R"sql(
 CREATE TABLE streams(
   stream_id TEXT PRIMARY KEY,
   session_id TEXT NOT NULL UNIQUE,
@@ -83,148 +82,17 @@ CREATE TABLE brightest(
   luma REAL NOT NULL,
   info BLOB NOT NULL,
   PRIMARY KEY(session_id, frame_seq)) WITHOUT ROWID;
-)sql";
+)sql",
+};
 
-absl::Status SqliteStatus(int code, absl::string_view what, sqlite3* db) {
-  const std::string message =
-      absl::StrCat("capture.db: ", what, ": ",
-                   db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(code));
-  switch (code & 0xff) {
-    case SQLITE_FULL:
-      return absl::ResourceExhaustedError(message);
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-    case SQLITE_IOERR:
-    case SQLITE_CANTOPEN:
-    case SQLITE_READONLY:
-      return absl::UnavailableError(message);
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return absl::DataLossError(message);
-    case SQLITE_CONSTRAINT:
-      return absl::AlreadyExistsError(message);
-    default:
-      return absl::InternalError(message);
-  }
+// The message in a column.
+template <typename M>
+M Message(const SqliteDb::Row& row, int column) {
+  M message;
+  const absl::string_view bytes = row.Bytes(column);
+  message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  return message;
 }
-
-// Bytes, where text would be bound otherwise.
-struct Blob {
-  absl::string_view bytes;
-};
-
-// One row of an answer; valid until the next.
-class Row {
- public:
-  explicit Row(sqlite3_stmt* statement) : statement_(statement) {}
-
-  int64_t Int(int column) const {
-    return sqlite3_column_int64(statement_, column);
-  }
-  absl::string_view Bytes(int column) const {
-    const void* data = sqlite3_column_blob(statement_, column);
-    const int size = sqlite3_column_bytes(statement_, column);
-    return data == nullptr
-               ? absl::string_view()
-               : absl::string_view(static_cast<const char*>(data), size);
-  }
-  bool IsNull(int column) const {
-    return sqlite3_column_type(statement_, column) == SQLITE_NULL;
-  }
-  template <typename M>
-  M Message(int column) const {
-    M message;
-    const absl::string_view bytes = Bytes(column);
-    message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-    return message;
-  }
-
- private:
-  sqlite3_stmt* statement_;
-};
-
-// The connection. Not thread-safe.
-class Database {
- public:
-  Database() = default;
-  ~Database() {
-    for (auto& [sql, statement] : statements_) sqlite3_finalize(statement);
-    if (db_ != nullptr) sqlite3_close(db_);
-  }
-  Database(const Database&) = delete;
-  Database& operator=(const Database&) = delete;
-
-  absl::Status Open(const std::string& path) {
-    const int code =
-        sqlite3_open_v2(path.c_str(), &db_,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
-    if (code != SQLITE_OK) return SqliteStatus(code, "open", db_);
-    sqlite3_busy_timeout(db_, 5000);
-    return absl::OkStatus();
-  }
-
-  absl::Status Execute(const char* sql) {
-    const int code = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);
-    return code == SQLITE_OK ? absl::OkStatus() : SqliteStatus(code, sql, db_);
-  }
-
-  // `sql` is a literal: statements are kept by its address.
-  template <typename F, typename... Args>
-  absl::Status Query(const char* sql, F on_row, const Args&... args) {
-    sqlite3_stmt*& statement = statements_[sql];
-    if (statement == nullptr) {
-      const int code = sqlite3_prepare_v3(
-          db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
-      if (code != SQLITE_OK) return SqliteStatus(code, sql, db_);
-    }
-    sqlite3_stmt* const s = statement;
-    int index = 0;
-    (Bind(s, ++index, args), ...);
-    int code;
-    while ((code = sqlite3_step(s)) == SQLITE_ROW) on_row(Row(s));
-    absl::Status status =
-        code == SQLITE_DONE ? absl::OkStatus() : SqliteStatus(code, sql, db_);
-    sqlite3_reset(s);
-    sqlite3_clear_bindings(s);
-    return status;
-  }
-
-  template <typename... Args>
-  absl::Status Run(const char* sql, const Args&... args) {
-    return Query(
-        sql, [](const Row&) {}, args...);
-  }
-
-  int64_t changes() const { return sqlite3_changes(db_); }
-
- private:
-  static void Bind(sqlite3_stmt* s, int i, int64_t value) {
-    sqlite3_bind_int64(s, i, value);
-  }
-  static void Bind(sqlite3_stmt* s, int i, int value) {
-    sqlite3_bind_int64(s, i, value);
-  }
-  static void Bind(sqlite3_stmt* s, int i, bool value) {
-    sqlite3_bind_int(s, i, value ? 1 : 0);
-  }
-  static void Bind(sqlite3_stmt* s, int i, double value) {
-    sqlite3_bind_double(s, i, value);
-  }
-  static void Bind(sqlite3_stmt* s, int i, const std::string& value) {
-    sqlite3_bind_text(s, i, value.data(), static_cast<int>(value.size()),
-                      SQLITE_TRANSIENT);
-  }
-  static void Bind(sqlite3_stmt* s, int i, const char* value) {
-    sqlite3_bind_text(s, i, value, -1, SQLITE_TRANSIENT);
-  }
-  static void Bind(sqlite3_stmt* s, int i, const Blob& value) {
-    sqlite3_bind_blob(s, i, value.bytes.data(),
-                      static_cast<int>(value.bytes.size()), SQLITE_TRANSIENT);
-  }
-
-  sqlite3* db_ = nullptr;
-  absl::flat_hash_map<const char*, sqlite3_stmt*> statements_;
-};
 
 void AddTo(v1::Accounting& accounting, absl::string_view name,
            absl::string_view reason, int64_t value) {
@@ -249,20 +117,11 @@ void AddTo(v1::Accounting& accounting, absl::string_view name,
 
 class StreamStore::Impl {
  public:
-  ~Impl() {
-    if (lock_fd_ >= 0) close(lock_fd_);
-  }
-
   absl::Status Open(const Options& options) {
     absl::MutexLock lock(&mu_);
     sync_ = options.sync;
-    const std::string lock_file = LockFile(options.data_dir);
-    lock_fd_ = open(lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (lock_fd_ < 0) return ErrnoStatus(errno, "open", lock_file);
-    if (flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "another capture service uses the folder ", options.data_dir));
-    }
+    CAMHERD_ASSIGN_OR_RETURN(lock_,
+                             FolderLock::Take(LockFile(options.data_dir)));
     // Created here, since SQLite would make it readable for all; its WAL takes
     // over the mode.
     const std::string path = StoreFile(options.data_dir);
@@ -271,10 +130,9 @@ class StreamStore::Impl {
     const bool restricted = fchmod(fd, 0600) == 0;
     close(fd);
     if (!restricted) return ErrnoStatus(EPERM, "chmod", path);
-    CAMHERD_RETURN_IF_ERROR(db_.Open(path));
-    CAMHERD_RETURN_IF_ERROR(db_.Execute("PRAGMA journal_mode=WAL"));
-    CAMHERD_RETURN_IF_ERROR(db_.Execute("PRAGMA synchronous=NORMAL"));
-    return Migrate();
+    CAMHERD_ASSIGN_OR_RETURN(db_, SqliteDb::Open(path, ""));
+    CAMHERD_RETURN_IF_ERROR(db_->Migrate(kMigrations));
+    return db_->Exec("PRAGMA synchronous=NORMAL");
   }
 
   // Runs `body` as one transaction, synced if `durable`.
@@ -283,23 +141,17 @@ class StreamStore::Impl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     const bool full = durable && sync_;
     if (full) {
-      CAMHERD_RETURN_IF_ERROR(db_.Execute("PRAGMA synchronous=FULL"));
+      CAMHERD_RETURN_IF_ERROR(db_->Exec("PRAGMA synchronous=FULL"));
     }
-    absl::Status status = db_.Run("BEGIN IMMEDIATE");
-    if (status.ok()) {
-      status = body();
-      if (status.ok()) status = db_.Run("COMMIT");
-      // An error may have rolled it back already: then this one is no news.
-      if (!status.ok()) db_.Run("ROLLBACK").IgnoreError();
-    }
-    if (full) db_.Execute("PRAGMA synchronous=NORMAL").IgnoreError();
+    const absl::Status status = db_->Transaction(body);
+    if (full) db_->Exec("PRAGMA synchronous=NORMAL").IgnoreError();
     return status;
   }
 
   absl::Status Count(const std::string& session, const char* name,
                      const std::string& reason, int64_t delta)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return db_.Run(
+    return db_->Run(
         "INSERT INTO counters VALUES(?,?,?,?) ON CONFLICT DO UPDATE SET "
         "value = value + excluded.value",
         session, name, reason, delta);
@@ -308,10 +160,10 @@ class StreamStore::Impl {
   // The session's mark of activity; kNotFound if there is no such session.
   absl::Status Touch(const std::string& session, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    CAMHERD_RETURN_IF_ERROR(
-        db_.Run("UPDATE sessions SET last_activity_us = ? WHERE session_id = ?",
-                absl::ToUnixMicros(now), session));
-    if (db_.changes() == 0) {
+    CAMHERD_RETURN_IF_ERROR(db_->Run(
+        "UPDATE sessions SET last_activity_us = ? WHERE session_id = ?",
+        absl::ToUnixMicros(now), session));
+    if (db_->changes() == 0) {
       return absl::NotFoundError(absl::StrCat("no session ", session));
     }
     return absl::OkStatus();
@@ -323,43 +175,26 @@ class StreamStore::Impl {
                       const std::string& reason)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     CAMHERD_RETURN_IF_ERROR(
-        db_.Run("DELETE FROM batches WHERE session_id = ? AND batch_seq = ?",
-                key.session_id, key.batch_seq));
-    if (db_.changes() == 0) {
+        db_->Run("DELETE FROM batches WHERE session_id = ? AND batch_seq = ?",
+                 key.session_id, key.batch_seq));
+    if (db_->changes() == 0) {
       return absl::NotFoundError(absl::StrCat("no batch ", key.batch_seq,
                                               " in session ", key.session_id));
     }
     CAMHERD_RETURN_IF_ERROR(
-        db_.Run("DELETE FROM frames WHERE session_id = ? AND batch_seq = ?",
-                key.session_id, key.batch_seq));
-    const int64_t frames = db_.changes();
+        db_->Run("DELETE FROM frames WHERE session_id = ? AND batch_seq = ?",
+                 key.session_id, key.batch_seq));
+    const int64_t frames = db_->changes();
     CAMHERD_RETURN_IF_ERROR(Count(key.session_id, name, reason, frames));
     return Count(key.session_id, "spooled", "", -frames);
   }
 
   absl::Mutex mu_;
-  Database db_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<SqliteDb> db_ ABSL_GUARDED_BY(mu_);
 
  private:
-  absl::Status Migrate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    int64_t version = 0;
-    CAMHERD_RETURN_IF_ERROR(db_.Query(
-        "PRAGMA user_version", [&](const Row& row) { version = row.Int(0); }));
-    if (version > kVersion) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("capture.db is of version ", version,
-                       ", newer than this program knows (", kVersion, ")"));
-    }
-    if (version == kVersion) return absl::OkStatus();
-    return Transaction(true, [&] {
-      mu_.AssertHeld();
-      CAMHERD_RETURN_IF_ERROR(db_.Execute(kSchema));
-      return db_.Execute("PRAGMA user_version=1");
-    });
-  }
-
   bool sync_ = true;
-  int lock_fd_ = -1;
+  std::unique_ptr<FolderLock> lock_;
 };
 
 StreamStore::StreamStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -376,25 +211,25 @@ absl::StatusOr<std::vector<StreamStore::StoredStream>>
 StreamStore::LoadStreams() {
   absl::MutexLock lock(&impl_->mu_);
   std::vector<StoredStream> streams;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT spec, url, auto_named, host_ip, frame_seq, batch_seq, "
       "last_activity_us, latest, acknowledged, grid, connects, disconnects "
       "FROM streams "
       "JOIN sessions USING(session_id) ORDER BY stream_id",
-      [&](const Row& row) {
+      [&](const SqliteDb::Row& row) {
         StoredStream s;
-        s.stream = row.Message<v1::Stream>(0);
+        s.stream = Message<v1::Stream>(row, 0);
         s.url = std::string(row.Bytes(1));
         s.auto_named = row.Int(2) != 0;
         s.host_ip = std::string(row.Bytes(3));
         s.frame_seq = row.Int(4);
         s.batch_seq = row.Int(5);
         s.last_activity = absl::FromUnixMicros(row.Int(6));
-        if (!row.IsNull(7)) s.latest = row.Message<v1::FrameInfo>(7);
+        if (!row.IsNull(7)) s.latest = Message<v1::FrameInfo>(row, 7);
         if (!row.IsNull(8)) {
-          s.acknowledged = row.Message<v1::GetLatestFrameResponse>(8);
+          s.acknowledged = Message<v1::GetLatestFrameResponse>(row, 8);
         }
-        if (!row.IsNull(9)) s.grid = row.Message<v1::Grid>(9);
+        if (!row.IsNull(9)) s.grid = Message<v1::Grid>(row, 9);
         s.stream.set_connects(row.Int(10));
         s.stream.set_disconnects(row.Int(11));
         streams.push_back(std::move(s));
@@ -406,11 +241,11 @@ absl::Status StreamStore::InsertStream(const StoredStream& s) {
   absl::MutexLock lock(&impl_->mu_);
   return impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
-    CAMHERD_RETURN_IF_ERROR(impl_->db_.Run(
+    CAMHERD_RETURN_IF_ERROR(impl_->db_->Run(
         "INSERT INTO streams VALUES(?,?,?,?,?,?)", s.stream.stream_id(),
         s.stream.session_id(), s.stream.desired_running(), s.auto_named, s.url,
-        Blob{s.stream.SerializeAsString()}));
-    return impl_->db_.Run(
+        SqliteDb::Blob{s.stream.SerializeAsString()}));
+    return impl_->db_->Run(
         "INSERT INTO sessions(session_id, frame_seq, batch_seq, "
         "last_activity_us, host_ip) VALUES(?,0,0,?,?)",
         s.stream.session_id(), absl::ToUnixMicros(s.last_activity), s.host_ip);
@@ -422,12 +257,12 @@ absl::Status StreamStore::UpdateStream(const v1::Stream& stream,
   absl::MutexLock lock(&impl_->mu_);
   return impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
-    CAMHERD_RETURN_IF_ERROR(impl_->db_.Run(
+    CAMHERD_RETURN_IF_ERROR(impl_->db_->Run(
         "UPDATE streams SET desired_running = ?, url = ?, spec = ? "
         "WHERE stream_id = ?",
-        stream.desired_running(), url, Blob{stream.SerializeAsString()},
-        stream.stream_id()));
-    if (impl_->db_.changes() == 0) {
+        stream.desired_running(), url,
+        SqliteDb::Blob{stream.SerializeAsString()}, stream.stream_id()));
+    if (impl_->db_->changes() == 0) {
       return absl::NotFoundError(
           absl::StrCat("no stream ", stream.stream_id()));
     }
@@ -440,7 +275,7 @@ absl::Status StreamStore::SaveConnection(const std::string& session_id,
                                          int64_t connects,
                                          int64_t disconnects) {
   absl::MutexLock lock(&impl_->mu_);
-  return impl_->db_.Run(
+  return impl_->db_->Run(
       "UPDATE sessions SET host_ip = ?, connects = ?, disconnects = ? "
       "WHERE session_id = ?",
       host_ip, connects, disconnects, session_id);
@@ -449,19 +284,19 @@ absl::Status StreamStore::SaveConnection(const std::string& session_id,
 absl::Status StreamStore::SetGrid(const std::string& session_id,
                                   const v1::Grid& grid) {
   absl::MutexLock lock(&impl_->mu_);
-  return impl_->db_.Run("UPDATE sessions SET grid = ? WHERE session_id = ?",
-                        Blob{grid.SerializeAsString()}, session_id);
+  return impl_->db_->Run("UPDATE sessions SET grid = ? WHERE session_id = ?",
+                         SqliteDb::Blob{grid.SerializeAsString()}, session_id);
 }
 
 absl::Status StreamStore::RemoveStream(const std::string& stream_id) {
   absl::MutexLock lock(&impl_->mu_);
   return impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
-    Database& db = impl_->db_;
+    SqliteDb& db = *impl_->db_;
     std::string session;
     CAMHERD_RETURN_IF_ERROR(db.Query(
         "SELECT session_id FROM streams WHERE stream_id = ?",
-        [&](const Row& row) { session = std::string(row.Bytes(0)); },
+        [&](const SqliteDb::Row& row) { session = std::string(row.Bytes(0)); },
         stream_id));
     if (session.empty()) return absl::OkStatus();
     CAMHERD_RETURN_IF_ERROR(
@@ -492,9 +327,9 @@ absl::Status StreamStore::AddFrame(const NewFrame& frame, absl::Time now) {
   absl::MutexLock lock(&impl_->mu_);
   return impl_->Transaction(false, [&] {
     impl_->mu_.AssertHeld();
-    Database& db = impl_->db_;
+    SqliteDb& db = *impl_->db_;
     const std::string bytes = frame.info.SerializeAsString();
-    const Blob info{bytes};
+    const SqliteDb::Blob info{bytes};
     const int64_t seq = frame.info.frame_seq();
     CAMHERD_RETURN_IF_ERROR(
         db.Run("UPDATE sessions SET frame_seq = ?1, latest = ?2, "
@@ -541,11 +376,11 @@ absl::StatusOr<std::vector<StreamStore::FrameRow>> StreamStore::ListFrames(
     const std::string& session_id) {
   absl::MutexLock lock(&impl_->mu_);
   std::vector<FrameRow> frames;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT info, batch_seq FROM frames WHERE session_id = ? "
       "ORDER BY frame_seq",
-      [&](const Row& row) {
-        frames.push_back({row.Message<v1::FrameInfo>(0), row.Int(1)});
+      [&](const SqliteDb::Row& row) {
+        frames.push_back({Message<v1::FrameInfo>(row, 0), row.Int(1)});
       },
       session_id));
   return frames;
@@ -559,11 +394,11 @@ absl::Status StreamStore::DropFrames(const std::string& session_id,
     impl_->mu_.AssertHeld();
     int64_t dropped = 0;
     for (const int64_t seq : frame_seqs) {
-      CAMHERD_RETURN_IF_ERROR(impl_->db_.Run(
+      CAMHERD_RETURN_IF_ERROR(impl_->db_->Run(
           "DELETE FROM frames WHERE session_id = ? AND frame_seq = ? "
           "AND batch_seq = 0",
           session_id, seq));
-      dropped += impl_->db_.changes();
+      dropped += impl_->db_->changes();
     }
     if (dropped == 0) return absl::OkStatus();
     CAMHERD_RETURN_IF_ERROR(
@@ -576,10 +411,12 @@ absl::StatusOr<std::vector<v1::FrameInfo>> StreamStore::ListBrightest(
     const std::string& session_id) {
   absl::MutexLock lock(&impl_->mu_);
   std::vector<v1::FrameInfo> frames;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT info FROM brightest WHERE session_id = ? "
       "ORDER BY luma DESC, frame_seq",
-      [&](const Row& row) { frames.push_back(row.Message<v1::FrameInfo>(0)); },
+      [&](const SqliteDb::Row& row) {
+        frames.push_back(Message<v1::FrameInfo>(row, 0));
+      },
       session_id));
   return frames;
 }
@@ -587,7 +424,7 @@ absl::StatusOr<std::vector<v1::FrameInfo>> StreamStore::ListBrightest(
 absl::Status StreamStore::RemoveBrightest(const std::string& session_id,
                                           int64_t frame_seq) {
   absl::MutexLock lock(&impl_->mu_);
-  return impl_->db_.Run(
+  return impl_->db_->Run(
       "DELETE FROM brightest WHERE session_id = ? AND frame_seq = ?",
       session_id, frame_seq);
 }
@@ -596,7 +433,7 @@ absl::Status StreamStore::SealBatch(const NewBatch& batch) {
   absl::MutexLock lock(&impl_->mu_);
   return impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
-    Database& db = impl_->db_;
+    SqliteDb& db = *impl_->db_;
     const std::string& session = batch.key.session_id;
     CAMHERD_RETURN_IF_ERROR(
         db.Run("UPDATE sessions SET batch_seq = ?1 WHERE session_id = ?2 "
@@ -607,11 +444,11 @@ absl::Status StreamStore::SealBatch(const NewBatch& batch) {
                                               " of session ", session,
                                               " is not the next one"));
     }
-    CAMHERD_RETURN_IF_ERROR(
-        db.Run("INSERT INTO batches VALUES(?,?,?,0,0,?,?,?,?)", session,
-               batch.key.batch_seq, absl::ToUnixMicros(batch.sealed_at),
-               static_cast<int64_t>(batch.frame_seqs.size()), batch.bytes,
-               Blob{batch.manifest}, Blob{batch.manifest_sha256}));
+    CAMHERD_RETURN_IF_ERROR(db.Run(
+        "INSERT INTO batches VALUES(?,?,?,0,0,?,?,?,?)", session,
+        batch.key.batch_seq, absl::ToUnixMicros(batch.sealed_at),
+        static_cast<int64_t>(batch.frame_seqs.size()), batch.bytes,
+        SqliteDb::Blob{batch.manifest}, SqliteDb::Blob{batch.manifest_sha256}));
     for (const int64_t seq : batch.frame_seqs) {
       CAMHERD_RETURN_IF_ERROR(
           db.Run("UPDATE frames SET batch_seq = ? WHERE session_id = ? "
@@ -629,10 +466,10 @@ absl::Status StreamStore::SealBatch(const NewBatch& batch) {
 absl::StatusOr<std::vector<StreamStore::BatchRow>> StreamStore::ListBatches() {
   absl::MutexLock lock(&impl_->mu_);
   std::vector<BatchRow> batches;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT session_id, batch_seq, sealed_us, fate_unknown, attempts, "
       "frames, bytes FROM batches ORDER BY sealed_us, batch_seq",
-      [&](const Row& row) {
+      [&](const SqliteDb::Row& row) {
         batches.push_back({{std::string(row.Bytes(0)), row.Int(1)},
                            absl::FromUnixMicros(row.Int(2)),
                            row.Int(3) != 0,
@@ -647,11 +484,11 @@ absl::StatusOr<std::vector<StreamStore::BatchRow>> StreamStore::OldestDroppable(
     const std::string& session_id, int limit) {
   absl::MutexLock lock(&impl_->mu_);
   std::vector<BatchRow> batches;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT session_id, batch_seq, sealed_us, attempts, frames, bytes "
       "FROM batches WHERE fate_unknown = 0 AND (?1 = '' OR session_id = ?1) "
       "ORDER BY sealed_us, batch_seq LIMIT ?2",
-      [&](const Row& row) {
+      [&](const SqliteDb::Row& row) {
         batches.push_back({{std::string(row.Bytes(0)), row.Int(1)},
                            absl::FromUnixMicros(row.Int(2)),
                            false,
@@ -667,10 +504,10 @@ absl::StatusOr<StreamStore::NewBatch> StreamStore::GetBatch(
     const BatchKey& key) {
   absl::MutexLock lock(&impl_->mu_);
   NewBatch batch;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT sealed_us, bytes, manifest, manifest_sha256 FROM batches "
       "WHERE session_id = ? AND batch_seq = ?",
-      [&](const Row& row) {
+      [&](const SqliteDb::Row& row) {
         batch.key = key;
         batch.sealed_at = absl::FromUnixMicros(row.Int(0));
         batch.bytes = row.Int(1);
@@ -682,17 +519,17 @@ absl::StatusOr<StreamStore::NewBatch> StreamStore::GetBatch(
     return absl::NotFoundError(absl::StrCat("no batch ", key.batch_seq,
                                             " in session ", key.session_id));
   }
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT frame_seq FROM frames WHERE session_id = ? AND batch_seq = ? "
       "ORDER BY frame_seq",
-      [&](const Row& row) { batch.frame_seqs.push_back(row.Int(0)); },
+      [&](const SqliteDb::Row& row) { batch.frame_seqs.push_back(row.Int(0)); },
       key.session_id, key.batch_seq));
   return batch;
 }
 
 absl::Status StreamStore::SetFateUnknown(const BatchKey& key, bool unknown) {
   absl::MutexLock lock(&impl_->mu_);
-  return impl_->db_.Run(
+  return impl_->db_->Run(
       "UPDATE batches SET fate_unknown = ?1, attempts = attempts + ?1 "
       "WHERE session_id = ?2 AND batch_seq = ?3",
       unknown, key.session_id, key.batch_seq);
@@ -708,11 +545,11 @@ absl::Status StreamStore::BatchRecorded(
     impl_->mu_.AssertHeld();
     CAMHERD_RETURN_IF_ERROR(impl_->Settle(key, "recorded", ""));
     if (!acknowledged.has_value()) return absl::OkStatus();
-    return impl_->db_.Run(
+    return impl_->db_->Run(
         "UPDATE sessions SET acknowledged_seq = ?1, acknowledged = ?2 "
         "WHERE session_id = ?3 AND acknowledged_seq < ?1",
         acknowledged->frame().info().frame_seq(),
-        Blob{acknowledged->SerializeAsString()}, key.session_id);
+        SqliteDb::Blob{acknowledged->SerializeAsString()}, key.session_id);
   });
 }
 
@@ -729,9 +566,9 @@ absl::StatusOr<v1::Accounting> StreamStore::GetAccounting(
     const std::string& session_id) {
   absl::MutexLock lock(&impl_->mu_);
   v1::Accounting accounting;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT name, reason, value FROM counters WHERE session_id = ?",
-      [&](const Row& row) {
+      [&](const SqliteDb::Row& row) {
         AddTo(accounting, row.Bytes(0), row.Bytes(1), row.Int(2));
       },
       session_id));
@@ -743,11 +580,11 @@ StreamStore::AllAccounting() {
   absl::MutexLock lock(&impl_->mu_);
   std::map<std::string, v1::Accounting> all;
   CAMHERD_RETURN_IF_ERROR(
-      impl_->db_.Query("SELECT session_id, name, reason, value FROM counters",
-                       [&](const Row& row) {
-                         AddTo(all[std::string(row.Bytes(0))], row.Bytes(1),
-                               row.Bytes(2), row.Int(3));
-                       }));
+      impl_->db_->Query("SELECT session_id, name, reason, value FROM counters",
+                        [&](const SqliteDb::Row& row) {
+                          AddTo(all[std::string(row.Bytes(0))], row.Bytes(1),
+                                row.Bytes(2), row.Int(3));
+                        }));
   return all;
 }
 
@@ -755,10 +592,10 @@ absl::StatusOr<int64_t> StreamStore::SpooledBytes(
     const std::string& session_id) {
   absl::MutexLock lock(&impl_->mu_);
   int64_t bytes = 0;
-  CAMHERD_RETURN_IF_ERROR(impl_->db_.Query(
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT COALESCE(SUM(size_bytes), 0) FROM frames "
       "WHERE ?1 = '' OR session_id = ?1",
-      [&](const Row& row) { bytes = row.Int(0); }, session_id));
+      [&](const SqliteDb::Row& row) { bytes = row.Int(0); }, session_id));
   return bytes;
 }
 

@@ -35,13 +35,13 @@ TABLE = {
         "prometheus": ["metrics_exporter"],
         "yaml-cpp": ["yaml_config"],
         "spdlog": ["log"],
+        "SQLite": ["sqlite_db"],
         # SHA-256.
         "OpenSSL": ["file"],
     },
     "services/capture": {
         "FFmpeg": ["*packet_source", "decoder"],
         "libjpeg-turbo": ["jpeg_encoder", "jpeg_draw"],
-        "SQLite": ["stream_store"],
         "gRPC": ["capture_service", "*_client", "call_registry"],
     },
     "services/inference": {
@@ -56,7 +56,6 @@ TABLE = {
         "gRPC": ["inference_service", "kserve_engine", "aggregator_client"],
     },
     "services/aggregator": {
-        "SQLite": ["sqlite_*"],
         "libpq": ["postgres_record_store*"],
         "OpenCV": ["grid_renderer", "record_picture"],
         "JSON": ["predictions_file*"],

@@ -291,7 +291,7 @@ LEGAL: dict[str, dict[str, str | bytes]] = {
         "tests/a.cc": '#include "services/capture/b.h"\n#include "gateway/b.h"\n',
     },
     "libraries_in_their_files": {
-        "services/capture/stream_store.cc": "#include <sqlite3.h>\n",
+        "services/common/sqlite_db.cc": "#include <sqlite3.h>\n",
         "services/capture/capture_metrics.cc": "#include <prometheus/counter.h>\n",
         "services/capture/main.cc": "#include <grpcpp/server.h>\n",
         "services/common/grpc_server.h": "#include <grpcpp/server.h>\n",

@@ -177,7 +177,7 @@ TEST(AggregatorProcessTest, ASecondOneOnTheSameFolderSaysSoAndEnds) {
   Process first(dir.path());
   ASSERT_NE(first.Connect(), nullptr);
   Process second(dir.path());
-  EXPECT_THAT(second.WaitForLog("another aggregator"),
+  EXPECT_THAT(second.WaitForLog("another process"),
               HasSubstr("aggregator.lock"));
   EXPECT_EQ(second.End(0), 1);
 }

@@ -12,10 +12,10 @@
 
 #include "absl/strings/str_split.h"
 #include "services/aggregator/data_layout.h"
-#include "services/aggregator/folder_lock.h"
 #include "services/aggregator/predictions_file.h"
 #include "services/aggregator/predictions_file_recovery.h"
 #include "services/aggregator/sqlite_record_store.h"
+#include "services/common/folder_lock.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"

@@ -64,10 +64,13 @@ class SqliteRecordStoreTest : public ::testing::Test {
   }
 
   int64_t Pragma(const std::string& name) {
-    auto db = SqliteDb::Open(DatabaseFile(dir_.path())).value();
-    auto statement = db->Prepare("PRAGMA " + name).value();
-    EXPECT_TRUE(statement.Step().value());
-    return statement.Int(0);
+    auto db = SqliteDb::Open(DatabaseFile(dir_.path()), "").value();
+    int64_t value = -1;
+    EXPECT_THAT(
+        db->Query("PRAGMA " + name,
+                  [&](const SqliteDb::Row& row) { value = row.Int(0); }),
+        IsOk());
+    return value;
   }
 
   TempDir dir_;
@@ -124,7 +127,7 @@ TEST_F(SqliteRecordStoreTest, NamesAndHighWaterMarksOutliveRetention) {
   Append(MakeHeader("s", 7));
   Append(MakeHeader("s", 3));
   {
-    auto db = SqliteDb::Open(DatabaseFile(dir_.path())).value();
+    auto db = SqliteDb::Open(DatabaseFile(dir_.path()), "").value();
     ASSERT_THAT(db->Exec("DELETE FROM records"), IsOk());
   }
   Open();
@@ -270,7 +273,7 @@ TEST_F(SqliteRecordStoreDeathTest, AFailedFsyncEndsTheProcess) {
 TEST_F(SqliteRecordStoreTest, RefusesAStoreOfANewerProgram) {
   store_ = nullptr;
   {
-    auto db = SqliteDb::Open(DatabaseFile(dir_.path())).value();
+    auto db = SqliteDb::Open(DatabaseFile(dir_.path()), "").value();
     ASSERT_THAT(db->Exec("PRAGMA user_version=99"), IsOk());
   }
   EXPECT_THAT(SqliteRecordStore::Create({.data_dir = dir_.path()}, clock_),

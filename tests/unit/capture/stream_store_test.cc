@@ -87,7 +87,7 @@ TEST_F(StreamStoreTest, IsReadableForItsOwnerOnly) {
 TEST_F(StreamStoreTest, KeepsASecondServiceOut) {
   EXPECT_THAT(StreamStore::Open({.data_dir = dir_.path()}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("another capture service")));
+                       HasSubstr("another process")));
 }
 
 TEST_F(StreamStoreTest, RefusesADatabaseOfANewerVersion) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/aggregator/folder_lock.h"
+#include "services/common/folder_lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/file.h"
 
-namespace camherd::aggregator {
+namespace camherd {
 
 absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(
     const std::string& path) {
@@ -22,7 +22,7 @@ absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(
     ::close(fd);
     if (error == EWOULDBLOCK) {
       return absl::FailedPreconditionError(absl::StrCat(
-          "another aggregator uses this data folder: ", path, " is locked"));
+          "another process uses this data folder: ", path, " is locked"));
     }
     return ErrnoStatus(error, "flock", path);
   }
@@ -31,4 +31,4 @@ absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(
 
 FolderLock::~FolderLock() { ::close(fd_); }
 
-}  // namespace camherd::aggregator
+}  // namespace camherd

@@ -6,10 +6,11 @@
 
 #include "absl/status/statusor.h"
 
-namespace camherd::aggregator {
+namespace camherd {
 
-// Keeps a second aggregator out of a data folder: holds a flock on a file in
-// it for as long as it lives. The lock goes with the process, however it ends.
+// Keeps a second process of a service out of a data folder: holds a flock on a
+// file in it for as long as it lives. The lock goes with the process, however
+// it ends.
 class FolderLock {
  public:
   // kFailedPrecondition, naming the path: another process holds it.
@@ -26,4 +27,4 @@ class FolderLock {
   const int fd_;
 };
 
-}  // namespace camherd::aggregator
+}  // namespace camherd

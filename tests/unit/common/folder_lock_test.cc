@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/aggregator/folder_lock.h"
+#include "services/common/folder_lock.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
-namespace camherd::aggregator {
+namespace camherd {
 namespace {
 
 using ::camherd::testing::IsOk;
@@ -21,10 +21,10 @@ TEST(FolderLockTest, KeepsASecondOneOutUntilTheFirstIsGone) {
   ASSERT_THAT(first, IsOk());
   EXPECT_THAT(FolderLock::Take(dir / "lock"),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("another aggregator")));
+                       HasSubstr("another process uses this data folder")));
   first->reset();
   EXPECT_THAT(FolderLock::Take(dir / "lock"), IsOk());
 }
 
 }  // namespace
-}  // namespace camherd::aggregator
+}  // namespace camherd
