@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -43,41 +42,6 @@ absl::Status CheckCredentials(absl::string_view user,
                      " characters, got ", password.size()));
   }
   return absl::OkStatus();
-}
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = absl::ascii_tolower(static_cast<unsigned char>(c));
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-std::string PercentDecoded(absl::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && HexDigit(text[i + 1]) >= 0 &&
-        HexDigit(text[i + 2]) >= 0) {
-      out.push_back(static_cast<char>(HexDigit(text[i + 1]) * 16 +
-                                      HexDigit(text[i + 2])));
-      i += 2;
-    } else {
-      out.push_back(text[i]);
-    }
-  }
-  return out;
-}
-
-// User and password of a URL, unencoded; empty: none.
-std::pair<std::string, std::string> Credentials(const CameraUrl& url) {
-  absl::string_view rest = url.Full();
-  rest.remove_prefix(rest.find("://") + 3);
-  const absl::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
-  const size_t at = authority.rfind('@');
-  if (at == absl::string_view::npos) return {};
-  const absl::string_view info = authority.substr(0, at);
-  const size_t colon = info.find(':');
-  if (colon == absl::string_view::npos) return {PercentDecoded(info), ""};
-  return {PercentDecoded(info.substr(0, colon)),
-          PercentDecoded(info.substr(colon + 1))};
 }
 
 }  // namespace
@@ -178,7 +142,8 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
 
 absl::StatusOr<CameraUrl> UpdatedUrl(const CameraUrl& current,
                                      const v1::UpdateStreamRequest& request) {
-  auto [user, password] = Credentials(current);
+  std::string user = current.user();
+  std::string password = current.password();
   if (request.has_rtsp_url()) {
     if (request.rtsp_url().empty()) {
       return absl::InvalidArgumentError("rtsp_url must not be empty, got \"\"");
@@ -187,7 +152,8 @@ absl::StatusOr<CameraUrl> UpdatedUrl(const CameraUrl& current,
                              CameraUrl::Parse(request.rtsp_url()));
     if (url.has_credentials() || url.host() != current.host() ||
         url.port() != current.port()) {
-      std::tie(user, password) = Credentials(url);
+      user = url.user();
+      password = url.password();
     }
   }
   if (request.has_user()) user = request.user();

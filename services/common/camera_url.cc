@@ -315,18 +315,17 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
     const absl::string_view info = authority.substr(0, at);
     authority.remove_prefix(at + 1);
     const size_t colon = info.find(':');
-    const std::string url_user = PercentDecode(info.substr(0, colon));
-    const std::string url_password =
-        colon == absl::string_view::npos
-            ? ""
-            : PercentDecode(info.substr(colon + 1));
-    CAMHERD_RETURN_IF_ERROR(CheckCredential("rtsp_url's user", url_user));
+    result.user_ = PercentDecode(info.substr(0, colon));
+    if (colon != absl::string_view::npos) {
+      result.password_ = PercentDecode(info.substr(colon + 1));
+    }
+    CAMHERD_RETURN_IF_ERROR(CheckCredential("rtsp_url's user", result.user_));
     CAMHERD_RETURN_IF_ERROR(
-        CheckCredential("rtsp_url's password", url_password));
-    if (!url_user.empty() || !url_password.empty()) {
-      user_info = PercentEncode(url_user);
+        CheckCredential("rtsp_url's password", result.password_));
+    if (!result.user_.empty() || !result.password_.empty()) {
+      user_info = PercentEncode(result.user_);
       if (colon != absl::string_view::npos) {
-        absl::StrAppend(&user_info, ":", PercentEncode(url_password));
+        absl::StrAppend(&user_info, ":", PercentEncode(result.password_));
       }
     }
   } else if (absl::StrContains(authority, ':') &&
@@ -340,6 +339,8 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
   CAMHERD_RETURN_IF_ERROR(CheckCredential("user", user));
   CAMHERD_RETURN_IF_ERROR(CheckCredential("password", password));
   if (!user.empty()) {
+    result.user_ = std::string(user);
+    result.password_ = std::string(password);
     user_info = absl::StrCat(PercentEncode(user), ":", PercentEncode(password));
   } else if (!password.empty()) {
     return absl::InvalidArgumentError(
@@ -390,7 +391,6 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
 
   result.host_ = absl::AsciiStrToLower(host);
   result.path_ = std::string(path.substr(0, path.find('?')));
-  result.has_credentials_ = !user_info.empty();
   const std::string scheme = result.tls_ ? "rtsps://" : "rtsp://";
   const std::string where = absl::StrCat(
       absl::StartsWith(authority, "[") ? absl::StrCat("[", result.host_, "]")

@@ -38,7 +38,10 @@ class CameraUrl {
   const std::string& host() const { return host_; }
   uint16_t port() const { return port_; }
   bool tls() const { return tls_; }
-  bool has_credentials() const { return has_credentials_; }
+  bool has_credentials() const { return !user_.empty() || !password_.empty(); }
+  // Unencoded; empty: none.
+  const std::string& user() const { return user_; }
+  const std::string& password() const { return password_; }
 
   // Last path segment where it is a valid id and holds no secret, else
   // `host-port` with what ids cannot hold replaced by `-`; at most 64
@@ -56,9 +59,10 @@ class CameraUrl {
   std::string masked_;
   std::string host_;
   std::string path_;
+  std::string user_;
+  std::string password_;
   uint16_t port_ = 554;
   bool tls_ = false;
-  bool has_credentials_ = false;
 };
 
 // Masks user info and secrets in any text that may hold URLs, such as a

@@ -44,6 +44,13 @@ TEST(CameraUrlTest, MasksUserAndPassword) {
   EXPECT_TRUE(url.has_credentials());
 }
 
+TEST(CameraUrlTest, GivesUserAndPasswordUnencoded) {
+  const CameraUrl url = Parsed("rtsp://us%40er:p%3Aass%2F@cam/");
+  EXPECT_EQ(url.user(), "us@er");
+  EXPECT_EQ(url.password(), "p:ass/");
+  EXPECT_EQ(Parsed("rtsp://user@cam/").password(), "");
+}
+
 TEST(CameraUrlTest, KnowsTheDefaultPorts) {
   EXPECT_EQ(Parsed("rtsp://cam/").port(), 554);
   EXPECT_EQ(Parsed("rtsps://cam/").port(), 322);
