@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/document_routes.h"
 
+#include <set>
 #include <string>
 #include <utility>
 
@@ -28,28 +29,18 @@ namespace {
 constexpr char kDefaultModel[] = "animals";
 constexpr double kDefaultStartInterval = 1;
 
-// True if the body, known to be readable, has the field under any name.
-bool Mentions(const HttpRequest& request, const FieldRules& rules,
-              const std::string& field) {
-  FieldRules without = rules;
-  without.hidden.push_back(field);
-  v1::StartStreamRequest ignored;
-  return !ReadBody(request, without, &ignored).ok();
-}
-
 absl::StatusOr<v1::StartStreamRequest> ReadStart(const HttpRequest& request,
                                                  bool default_model) {
   v1::StartStreamRequest start;
-  CAMHERD_RETURN_IF_ERROR(ReadBody(request, StartRules(), &start));
+  std::set<std::string> given;
+  CAMHERD_RETURN_IF_ERROR(ReadBody(request, StartRules(), &start, &given));
   if (start.rtsp_url().empty()) {
     return absl::InvalidArgumentError(
-        Mentions(request, StartRules(), "rtsp_url")
-            ? "rtsp_url must not be empty, got \"\""
-            : "rtsp_url must be given");
+        given.count("rtsp_url") > 0 ? "rtsp_url must not be empty, got \"\""
+                                    : "rtsp_url must be given");
   }
-  // `"models": []` asks for none; saying nothing asks for the default.
-  if (default_model && start.models().empty() &&
-      !Mentions(request, StartRules(), "models")) {
+  // `"models": []` asks for none; saying nothing, or null, for the default.
+  if (default_model && given.count("models") == 0) {
     start.add_models(kDefaultModel);
   }
   return start;

@@ -216,7 +216,8 @@ std::string EnumChoices(const EnumDescriptor& type) {
 }
 
 absl::Status ReadMessage(const OrderedJson& json, const FieldRules& rules,
-                         const std::string& path, Message* message);
+                         const std::string& path, Message* message,
+                         std::set<std::string>* given = nullptr);
 
 // Sets or, for repeated fields, adds one value.
 class Setter {
@@ -432,13 +433,14 @@ struct Found {
   bool one_value = false;
 };
 
-// Finds fields by name or alias, each once.
+// Finds fields by name or alias, and sees to it that each is given once.
 class FieldFinder {
  public:
   FieldFinder(const Descriptor& type, const FieldRules& rules)
       : type_(type), rules_(rules) {}
 
-  absl::StatusOr<Found> Find(const std::string& name, const std::string& path) {
+  absl::StatusOr<Found> Find(const std::string& name,
+                             const std::string& path) const {
     Found found;
     std::string target = name;
     if (const auto it = rules_.aliases.find(name); it != rules_.aliases.end()) {
@@ -450,12 +452,20 @@ class FieldFinder {
       return absl::InvalidArgumentError(absl::StrCat(
           "unknown field ", Shown(Join(path, name)), "; known: ", Known()));
     }
-    const auto [it, is_new] = seen_.emplace(target, name);
-    if (!is_new) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("give ", it->second, " or ", name, ", not both"));
-    }
     return found;
+  }
+
+  // Notes that `field` was given, under `name`.
+  absl::Status Take(const FieldDescriptor& field, const std::string& name) {
+    const auto [it, is_new] = given_.emplace(field.name(), name);
+    if (is_new) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("give ", it->second, " or ", name, ", not both"));
+  }
+
+  // Adds the names of the fields taken.
+  void AddGiven(std::set<std::string>* given) const {
+    for (const auto& [field, name] : given_) given->insert(field);
   }
 
   static std::string Join(const std::string& path, const std::string& name) {
@@ -480,7 +490,8 @@ class FieldFinder {
 
   const Descriptor& type_;
   const FieldRules& rules_;
-  std::map<std::string, std::string> seen_;
+  // The name that each was given under.
+  std::map<std::string, std::string> given_;
 };
 
 absl::Status ReadMap(const OrderedJson& value, const FieldDescriptor& field,
@@ -500,13 +511,15 @@ absl::Status ReadMap(const OrderedJson& value, const FieldDescriptor& field,
 }
 
 absl::Status ReadMessage(const OrderedJson& json, const FieldRules& rules,
-                         const std::string& path, Message* message) {
+                         const std::string& path, Message* message,
+                         std::set<std::string>* given) {
   FieldFinder finder(*message->GetDescriptor(), rules);
   for (const auto& [key, value] : json.items()) {
     CAMHERD_ASSIGN_OR_RETURN(const Found found, finder.Find(key, path));
     const FieldDescriptor& field = *found.field;
     const std::string name = FieldFinder::Join(path, key);
     if (value.is_null()) continue;
+    CAMHERD_RETURN_IF_ERROR(finder.Take(field, key));
     if (field.is_map()) {
       CAMHERD_RETURN_IF_ERROR(ReadMap(value, field, name, message));
     } else if (!field.is_repeated()) {
@@ -525,6 +538,7 @@ absl::Status ReadMessage(const OrderedJson& json, const FieldRules& rules,
           ShownValue(value, field.name()));
     }
   }
+  if (given != nullptr) finder.AddGiven(given);
   return absl::OkStatus();
 }
 
@@ -609,23 +623,24 @@ std::string ProtoToJson(const Message& message, bool with_pictures) {
 }
 
 absl::Status JsonToProto(absl::string_view json, const FieldRules& rules,
-                         Message* message) {
+                         Message* message, std::set<std::string>* given) {
   if (absl::StripAsciiWhitespace(json).empty()) json = "{}";
   CAMHERD_ASSIGN_OR_RETURN(const OrderedJson parsed, Parse(json));
   if (!parsed.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the body must be a JSON object, got ", parsed.type_name()));
   }
-  return ReadMessage(parsed, rules, "", message);
+  return ReadMessage(parsed, rules, "", message, given);
 }
 
 absl::Status FieldsToProto(const Fields& fields, const FieldRules& rules,
-                           Message* message) {
+                           Message* message, std::set<std::string>* given) {
   FieldFinder finder(*message->GetDescriptor(), rules);
   for (const auto& [name, value] : fields) {
     if (name == rules.ignored) continue;
     CAMHERD_ASSIGN_OR_RETURN(const Found found, finder.Find(name, ""));
     const FieldDescriptor& field = *found.field;
+    CAMHERD_RETURN_IF_ERROR(finder.Take(field, name));
     if (field.is_map()) {
       return WrongType(name, "given in JSON", "a form field");
     }
@@ -634,11 +649,16 @@ absl::Status FieldsToProto(const Fields& fields, const FieldRules& rules,
       CAMHERD_RETURN_IF_ERROR(setter.SetText(value));
       continue;
     }
-    for (const absl::string_view item :
-         absl::StrSplit(value, ',', absl::SkipEmpty())) {
+    // An empty name is refused here: left out, `model_name=` would be a list of
+    // none, which asks for something else than was meant.
+    for (const absl::string_view item : absl::StrSplit(value, ',')) {
+      if (item.empty() && field.type() == FieldDescriptor::TYPE_STRING) {
+        return CheckId(name, item);
+      }
       CAMHERD_RETURN_IF_ERROR(setter.SetText(item));
     }
   }
+  if (given != nullptr) finder.AddGiven(given);
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,15 +45,21 @@ std::string ProtoToJson(const google::protobuf::Message& message,
 
 // A JSON object into `message`. Refused: what is not JSON, is nested deeper
 // than 64, has a key twice, a field that is unknown or given under two names,
-// a value of the wrong type or out of the type's range.
+// a value of the wrong type or out of the type's range. A field that is null
+// counts as left out.
+//
+// `given`: takes the message's names of the fields that were given, whatever
+// their value: an empty list is not a list left out.
 absl::Status JsonToProto(absl::string_view json, const FieldRules& rules,
-                         google::protobuf::Message* message);
+                         google::protobuf::Message* message,
+                         std::set<std::string>* given = nullptr);
 
 // Form or query fields into `message`, which for these has no nested messages
 // but times. Numbers, true/false and enum names are read strictly; lists are
-// separated by commas.
+// of names, separated by commas, none of them empty. `given` as above.
 absl::Status FieldsToProto(const Fields& fields, const FieldRules& rules,
-                           google::protobuf::Message* message);
+                           google::protobuf::Message* message,
+                           std::set<std::string>* given = nullptr);
 
 // A JSON string literal. Bytes that are no UTF-8 are replaced.
 std::string QuoteJson(absl::string_view text);

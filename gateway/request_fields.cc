@@ -36,14 +36,15 @@ absl::StatusOr<BodyKind> KindOfBody(const HttpRequest& request) {
 }
 
 absl::Status ReadBody(const HttpRequest& request, const FieldRules& rules,
-                      google::protobuf::Message* message) {
+                      google::protobuf::Message* message,
+                      std::set<std::string>* given) {
   CAMHERD_RETURN_IF_ERROR(NoQuery(request));
   CAMHERD_ASSIGN_OR_RETURN(const BodyKind kind, KindOfBody(request));
   if (kind == BodyKind::kJson) {
-    return JsonToProto(request.body, rules, message);
+    return JsonToProto(request.body, rules, message, given);
   }
   CAMHERD_ASSIGN_OR_RETURN(const Fields fields, ParseForm(request.body));
-  return FieldsToProto(fields, rules, message);
+  return FieldsToProto(fields, rules, message, given);
 }
 
 absl::Status ReadQuery(const HttpRequest& request, const FieldRules& rules,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateway/http_message.h"
@@ -19,9 +22,11 @@ enum class BodyKind { kJson, kForm };
 // form (curl -d without -H).
 absl::StatusOr<BodyKind> KindOfBody(const HttpRequest& request);
 
-// Reads the body, JSON or form, into `message`.
+// Reads the body, JSON or form, into `message`. `given` takes the names of the
+// fields that were given.
 absl::Status ReadBody(const HttpRequest& request, const FieldRules& rules,
-                      google::protobuf::Message* message);
+                      google::protobuf::Message* message,
+                      std::set<std::string>* given = nullptr);
 
 // Reads the query string into `message`.
 absl::Status ReadQuery(const HttpRequest& request, const FieldRules& rules,

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -236,6 +237,45 @@ TEST(ProtoJsonTest, ReadsFormFieldsStrictly) {
   }
   EXPECT_THAT(FieldsToProto({{"colour", "red"}}, StartRules(), &request),
               IsBad("unknown field \"colour\""));
+}
+
+TEST(ProtoJsonTest, RefusesAnEmptyItemOfAListInAForm) {
+  v1::StartStreamRequest request;
+  for (const char* value : {"", ",", "animals,", ",animals", "animals,,dogs"}) {
+    EXPECT_THAT(
+        FieldsToProto({{"model_name", value}}, StartRules(), &request),
+        IsBad("model_name must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}, got "
+              "\"\""))
+        << value;
+  }
+  EXPECT_THAT(FieldsToProto({{"models", ""}}, StartRules(), &request),
+              IsBad("models must match"));
+  v1::ListStreamsRequest list;
+  EXPECT_THAT(FieldsToProto({{"states", "running,"}}, {}, &list),
+              IsBad("states must be one of [starting, "));
+}
+
+TEST(ProtoJsonTest, ANullIsAFieldLeftOut) {
+  v1::StartStreamRequest request;
+  std::set<std::string> given;
+  CAMHERD_ASSERT_OK(
+      JsonToProto(R"({"interval":null,"interval_seconds":2,"models":null})",
+                  StartRules(), &request, &given));
+  EXPECT_EQ(request.interval_seconds(), 2);
+  EXPECT_THAT(given, ElementsAre("interval_seconds"));
+  EXPECT_THAT(Start(R"({"colour":null})"), IsBad("unknown field \"colour\""));
+}
+
+TEST(ProtoJsonTest, SaysWhichFieldsWereGivenByTheirOwnNames) {
+  v1::StartStreamRequest request;
+  std::set<std::string> given;
+  CAMHERD_ASSERT_OK(
+      JsonToProto(R"({"model_name":[]})", StartRules(), &request, &given));
+  EXPECT_THAT(given, ElementsAre("models"));
+  given.clear();
+  CAMHERD_ASSERT_OK(
+      FieldsToProto({{"rtsp_url", ""}}, StartRules(), &request, &given));
+  EXPECT_THAT(given, ElementsAre("rtsp_url"));
 }
 
 TEST(ProtoJsonTest, ReadsTimesOfAQuery) {

@@ -118,6 +118,19 @@ TEST_F(RoutesTest, AnEmptyListOfModelsMeansNone) {
   EXPECT_THAT(fake_.Last<v1::StartStreamRequest>().models(), ElementsAre());
 }
 
+TEST_F(RoutesTest, AModelNameOfNullMeansTheDefault) {
+  for (const char* field : {"model_name", "models"}) {
+    Call("POST", "/start_stream",
+         absl::StrCat(R"({"rtsp_url":"rtsp://127.0.0.1/demo",")", field,
+                      "\":null}"),
+         kJson);
+    EXPECT_THAT(fake_.Last<v1::StartStreamRequest>().models(),
+                ElementsAre("animals"))
+        << field;
+  }
+  EXPECT_EQ(fake_.request_count(), 2u);
+}
+
 TEST_F(RoutesTest, StartAnswersTheDocumentsText) {
   const HttpResponse response =
       Call("POST", "/start", "rtsp_url=rtsp://127.0.0.1:8554/demo", kForm);
@@ -206,6 +219,8 @@ INSTANTIATE_TEST_SUITE_P(
                  "rtsp_url must be given"},
         BadStart{"empty_url", "/start_stream", R"({"rtsp_url":""})", kJson,
                  "rtsp_url must not be empty"},
+        BadStart{"null_url", "/start_stream", R"({"rtsp_url":null})", kJson,
+                 "rtsp_url must be given"},
         BadStart{"url_is_a_number", "/start_stream", R"({"rtsp_url":5})", kJson,
                  "rtsp_url must be a string"},
         BadStart{"interval_is_text", "/start_stream",
@@ -226,6 +241,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadStart{"model_is_a_number", "/start_stream",
                  R"({"rtsp_url":"rtsp://h/a","model_name":7})", kJson,
                  "model_name must be a string"},
+        BadStart{"empty_model_in_form", "/start_stream",
+                 "rtsp_url=rtsp://h/a&model_name=", kForm,
+                 "model_name must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}, got "
+                 "\"\""},
         BadStart{"query", "/start?rtsp_url=rtsp://h/a", "", kForm,
                  "not into the query string"}),
     [](const auto& info) { return info.param.name; });
@@ -293,6 +312,7 @@ TEST_F(RoutesTest, ListsStreamsByState) {
   EXPECT_THAT(asked.states(),
               ElementsAre(v1::STREAM_STATE_RUNNING, v1::STREAM_STATE_STARTING));
   EXPECT_EQ(Code(Call("GET", "/api/v1/streams?state=asleep")), 400);
+  EXPECT_EQ(Code(Call("GET", "/api/v1/streams?state=")), 400);
   EXPECT_EQ(Code(Call("GET", "/api/v1/streams?page=2")), 400);
 }
 
