@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "services/common/camera_url.h"
+#include "services/common/utf8.h"
 
 namespace camherd::aggregator {
 namespace {
@@ -141,6 +142,9 @@ std::optional<std::string> ParseRow(const CsvLine& line, const Columns& columns,
   if (row.name.size() > kMaxNameBytes) {
     return absl::StrCat("name must have at most ", kMaxNameBytes,
                         " bytes, got ", row.name.size());
+  }
+  if (!IsUtf8(row.name)) {
+    return absl::StrCat("name must be UTF-8, got ", Quoted(row.name));
   }
   row.canonical = absl::StrFormat("%.17g,%.17g", row.latitude, row.longitude);
   if (row.has_name) absl::StrAppend(&row.canonical, ",", row.name);

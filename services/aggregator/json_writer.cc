@@ -7,37 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "services/common/utf8.h"
 
 namespace camherd::aggregator {
-namespace {
-
-// Length of the valid UTF-8 sequence at the start of `s` (Unicode 15, table
-// 3-7), 0 if there is none.
-size_t Utf8Length(absl::string_view s) {
-  const auto byte = [&](size_t i) -> unsigned {
-    return i < s.size() ? static_cast<unsigned char>(s[i]) : 0;
-  };
-  const auto tail = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return tail(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    if (!tail(1) || !tail(2)) return 0;
-    if (lead == 0xE0 && byte(1) < 0xA0) return 0;
-    if (lead == 0xED && byte(1) > 0x9F) return 0;
-    return 3;
-  }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    if (!tail(1) || !tail(2) || !tail(3)) return 0;
-    if (lead == 0xF0 && byte(1) < 0x90) return 0;
-    if (lead == 0xF4 && byte(1) > 0x8F) return 0;
-    return 4;
-  }
-  return 0;
-}
-
-}  // namespace
-
 void JsonWriter::Separate() {
   if (needs_comma_) out_ += ", ";
   needs_comma_ = true;

@@ -419,10 +419,16 @@ absl::StatusOr<std::vector<StoredCamera>> SqliteRecordStore::LoadCameras() {
   CAMHERD_RETURN_IF_ERROR(reader_->Query(
       "SELECT camera_id, camera, csv_row FROM cameras ORDER BY camera_id",
       [&](const SqliteDb::Row& row) {
-        StoredCamera& stored = cameras.emplace_back();
+        StoredCamera stored;
         stored.csv_row = std::string(row.Bytes(2));
-        return Parse(row, 1, absl::StrCat("camera ", row.Bytes(0)),
-                     stored.camera);
+        const absl::Status parsed =
+            Parse(row, 1, absl::StrCat("camera ", row.Bytes(0)), stored.camera);
+        if (!parsed.ok()) {
+          // Its place is lost, not the records of all the others.
+          LogError("camera not loaded", {{"error", parsed}});
+          return;
+        }
+        cameras.push_back(std::move(stored));
       }));
   return cameras;
 }

@@ -13,6 +13,7 @@
 #include "services/common/camera_url.h"
 #include "services/common/clock.h"
 #include "services/common/time_proto.h"
+#include "services/common/utf8.h"
 
 namespace camherd {
 namespace {
@@ -74,25 +75,17 @@ void AppendEscaped(absl::string_view text, std::string& out) {
       }
       ++i;
     } else {
-      const size_t length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-      bool valid = c >= 0xc2 && c <= 0xf4 && i + length <= text.size();
-      uint32_t code = c & (0xff >> (length + 1));
-      for (size_t k = 1; valid && k < length; ++k) {
-        const unsigned char next = static_cast<unsigned char>(text[i + k]);
-        valid = (next & 0xc0) == 0x80;
-        code = (code << 6) | (next & 0x3f);
-      }
-      valid = valid &&
-              code >= (length == 4   ? 0x10000u
-                       : length == 3 ? 0x800u
-                                     : 0x80u) &&
-              code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff);
-      // C1 controls and the line separators would break "one event, one line".
-      if (!valid) {
+      const size_t length = Utf8Length(text.substr(i));
+      if (length == 0) {
         out += "\\ufffd";
         ++i;
         continue;
       }
+      uint32_t code = c & (0xff >> (length + 1));
+      for (size_t k = 1; k < length; ++k) {
+        code = (code << 6) | (static_cast<unsigned char>(text[i + k]) & 0x3f);
+      }
+      // C1 controls and the line separators would break "one event, one line".
       if (code < 0xa0 || code == 0x2028 || code == 0x2029) {
         absl::StrAppendFormat(&out, "\\u%04x", code);
       } else {

@@ -9,7 +9,7 @@
 namespace camherd::inference {
 
 // Cuts what a process prints into lines, at LF and CR, without control
-// characters; a line longer than 4 KiB is cut.
+// characters; a line longer than 4 KiB is cut, and what is no UTF-8 replaced.
 //
 // Not thread-safe.
 class LineSplitter {

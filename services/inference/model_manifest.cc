@@ -17,6 +17,7 @@
 #include "services/common/camera_url.h"
 #include "services/common/file.h"
 #include "services/common/status_macros.h"
+#include "services/common/utf8.h"
 
 namespace camherd::inference {
 namespace {
@@ -341,6 +342,9 @@ absl::StatusOr<ModelManifest> ModelManifest::Load(const std::string& dir) {
   const std::string file = (folder / "model.yaml").string();
   CAMHERD_ASSIGN_OR_RETURN(const std::string text,
                            ReadFile(file, kMaxManifestBytes));
+  if (!IsUtf8(text)) {
+    return absl::InvalidArgumentError(absl::StrCat(file, " must be UTF-8"));
+  }
   try {
     absl::Status status;
     ModelManifest manifest = Read(YAML::Load(text), file, &status);

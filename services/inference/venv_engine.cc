@@ -18,6 +18,7 @@
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
+#include "services/common/utf8.h"
 #include "services/inference/nms.h"
 
 namespace camherd::inference {
@@ -47,7 +48,7 @@ absl::StatusOr<json> ParseHeader(const std::string& text) {
 std::string StringOf(const json& message, const char* key) {
   const auto found = message.find(key);
   return found != message.end() && found->is_string()
-             ? found->get<std::string>().substr(0, kMaxReason)
+             ? ToUtf8(found->get<std::string>().substr(0, kMaxReason))
              : std::string();
 }
 

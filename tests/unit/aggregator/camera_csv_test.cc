@@ -64,6 +64,18 @@ TEST(CameraCsvTest, ReportsBadRowsByLineAndLoadsTheOthers) {
   EXPECT_THAT(csv.errors[5].message(), HasSubstr("not closed"));
 }
 
+TEST(CameraCsvTest, ANameInAnotherEncodingIsABadRow) {
+  const CameraCsv csv = ParseCameraCsv(
+      "cameraID,latitude,longitude,name\n"
+      "CAM-1,26,80,T\xFCr\n"
+      "CAM-2,26,80,T\u00fcr\n");
+  ASSERT_THAT(csv.rows, SizeIs(1));
+  EXPECT_EQ(csv.rows[0].name, "T\u00fcr");
+  ASSERT_THAT(csv.errors, SizeIs(1));
+  EXPECT_EQ(csv.errors[0].line(), 2);
+  EXPECT_EQ(csv.errors[0].message(), "name must be UTF-8, got \"T\\xfcr\"");
+}
+
 TEST(CameraCsvTest, SaysWhichColumnIsMissing) {
   const CameraCsv csv = ParseCameraCsv("cameraID,latitude\nCAM-1,26\n");
   EXPECT_THAT(csv.rows, IsEmpty());

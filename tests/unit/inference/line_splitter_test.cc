@@ -23,6 +23,14 @@ TEST(LineSplitterTest, CutsAtEveryEndOfLineAndKeepsTheRest) {
   EXPECT_EQ(lines.back(), "last ");
 }
 
+TEST(LineSplitterTest, WhatIsNoUtf8IsReplaced) {
+  std::vector<std::string> lines;
+  LineSplitter splitter;
+  splitter.Add("T\xFCr\n",
+               [&](const std::string& line) { lines.push_back(line); });
+  EXPECT_THAT(lines, ElementsAre("T\uFFFDr"));
+}
+
 TEST(LineSplitterTest, CutsALineThatIsTooLong) {
   std::vector<std::string> lines;
   LineSplitter splitter;
