@@ -50,7 +50,7 @@ absl::StatusOr<AggregatorConfig> LoadAggregatorConfig(
   config.max_queue =
       static_cast<size_t>(section.Int("max_queue", 256, 1, 100000));
   config.max_batch_bytes = static_cast<size_t>(
-      section.Bytes("max_batch_bytes", 64 * kMiB, kMiB, 1024 * kMiB));
+      section.Bytes("max_batch_bytes", 256 * kMiB, kMiB, 1024 * kMiB));
   config.max_inflight_bytes = static_cast<size_t>(
       section.Bytes("max_inflight_bytes", 256 * kMiB, kMiB, kTiB));
   config.retry_delay = section.Seconds("retry_delay_seconds", 5, 0.001, 3600);

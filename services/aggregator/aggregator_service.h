@@ -30,7 +30,7 @@ class AggregatorServiceImpl final
  public:
   struct Options {
     // Pictures of one batch or grid.
-    size_t max_batch_bytes = size_t{64} << 20;
+    size_t max_batch_bytes = size_t{256} << 20;
     // Pictures of all calls under way.
     size_t max_inflight_bytes = size_t{256} << 20;
     absl::Duration retry_delay = absl::Seconds(5);

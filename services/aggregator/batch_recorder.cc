@@ -12,17 +12,28 @@
 
 namespace camherd::aggregator {
 
-BatchRecorder::BatchRecorder(RecordStore& store, CameraDirectory& cameras,
-                             DiskWatch& disk, PredictionsFile* predictions,
-                             Clock& clock, AggregatorMetrics& metrics,
-                             absl::Duration retry_delay)
-    : store_(store),
+namespace {
+
+bool IsEvidence(const v1::Record& record, int32_t frame_index) {
+  for (const v1::Evidence& evidence : record.evidence()) {
+    if (evidence.frame_index() == frame_index) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+BatchRecorder::BatchRecorder(const Options& options, RecordStore& store,
+                             CameraDirectory& cameras, DiskWatch& disk,
+                             PredictionsFile* predictions, Clock& clock,
+                             AggregatorMetrics& metrics)
+    : options_(options),
+      store_(store),
       cameras_(cameras),
       disk_(disk),
       predictions_(predictions),
       clock_(clock),
-      metrics_(metrics),
-      retry_delay_(retry_delay) {}
+      metrics_(metrics) {}
 
 void BatchRecorder::Refused(const absl::Status& status) {
   metrics_.BatchRefused(status.code());
@@ -39,7 +50,12 @@ void BatchRecorder::Record(CompleteBatch batch, Done done) {
       BuildRecord(batch.header,
                   cameras_.FindForRecord(batch.header.manifest().camera_id()));
   record.manifest_sha256 = batch.header.manifest_sha256();
-  record.pictures = std::move(batch.pictures);
+  for (Picture& picture : batch.pictures) {
+    if (options_.keep_detected || picture.frame_index == 0 ||
+        IsEvidence(record.record, picture.frame_index)) {
+      record.pictures.push_back(std::move(picture));
+    }
+  }
   size_t bytes = 0;
   for (const Picture& picture : record.pictures) bytes += picture.jpeg.size();
 
@@ -55,7 +71,7 @@ void BatchRecorder::Record(CompleteBatch batch, Done done) {
         LogWarning("batch not recorded", {{"error", status}});
       }
       if (absl::IsResourceExhausted(status) || absl::IsUnavailable(status)) {
-        status = WithRetryDelay(status, retry_delay_);
+        status = WithRetryDelay(status, options_.retry_delay);
       }
       return done(status);
     }

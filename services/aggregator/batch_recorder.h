@@ -23,10 +23,19 @@ class BatchRecorder {
  public:
   using Done = std::function<void(absl::StatusOr<AppendResult>)>;
 
+  struct Options {
+    // Keep the pictures of all frames with a detection, for records of one
+    // frame; else only those of the first frame and of the evidence.
+    bool keep_detected = false;
+    // For refused senders.
+    absl::Duration retry_delay = absl::Seconds(5);
+  };
+
   // All must outlive the recorder; `predictions` null: switched off.
-  BatchRecorder(RecordStore& store, CameraDirectory& cameras, DiskWatch& disk,
+  BatchRecorder(const Options& options, RecordStore& store,
+                CameraDirectory& cameras, DiskWatch& disk,
                 PredictionsFile* predictions, Clock& clock,
-                AggregatorMetrics& metrics, absl::Duration retry_delay);
+                AggregatorMetrics& metrics);
 
   // Blocks for the writing of the pictures. `done` is called once, as
   // RecordStore::Append does; kResourceExhausted and kUnavailable carry a retry
@@ -37,13 +46,13 @@ class BatchRecorder {
   void Refused(const absl::Status& status);
 
  private:
+  const Options options_;
   RecordStore& store_;
   CameraDirectory& cameras_;
   DiskWatch& disk_;
   PredictionsFile* const predictions_;
   Clock& clock_;
   AggregatorMetrics& metrics_;
-  const absl::Duration retry_delay_;
 };
 
 }  // namespace camherd::aggregator

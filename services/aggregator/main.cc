@@ -73,8 +73,10 @@ absl::Status Serve(const AggregatorConfig& config) {
     CAMHERD_ASSIGN_OR_RETURN(
         predictions, PredictionsFile::Create(options, *store, clock, metrics));
   }
-  BatchRecorder recorder(*store, *cameras, disk, predictions.get(), clock,
-                         metrics, config.retry_delay);
+  BatchRecorder recorder({.keep_detected = config.per_frame_records,
+                          .retry_delay = config.retry_delay},
+                         *store, *cameras, disk, predictions.get(), clock,
+                         metrics);
   GridArchive grids(config.data_dir, *store, disk, clock, metrics);
   WorkerPool calls(config.threads, config.max_queue);
   AggregatorServiceImpl service(

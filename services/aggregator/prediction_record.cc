@@ -79,8 +79,11 @@ absl::Status CheckManifest(const v1::BatchManifest& manifest) {
 absl::Status CheckResult(const v1::ModelResult& result, int frames) {
   CAMHERD_RETURN_IF_ERROR(CheckId("results.model", result.model()));
   const std::string where = absl::StrCat("results[", result.model(), "].");
-  CAMHERD_RETURN_IF_ERROR(
-      CheckId(absl::StrCat(where, "section"), result.section()));
+  // A model whose manifest is gone has failed, and nobody knows its section.
+  if (!result.section().empty() || result.outcome() == v1::OUTCOME_CODE_OK) {
+    CAMHERD_RETURN_IF_ERROR(
+        CheckId(absl::StrCat(where, "section"), result.section()));
+  }
   if (Contains(kReservedSections, result.section())) {
     return Invalid(where, "section must not be ", result.section());
   }
@@ -153,8 +156,9 @@ void AddResult(v1::Record& record, const v1::ModelResult& result) {
   v1::ModelResult& model = *record.add_models();
   model = result;
   model.clear_detections();
-  if (result.outcome() != v1::OUTCOME_CODE_OK) return;
+  if (result.section().empty()) return;
   v1::RecordSection& section = SectionNamed(record, result.section());
+  if (result.outcome() != v1::OUTCOME_CODE_OK) return;
   section.set_present(true);
   for (const v1::Detection& detection : result.detections()) {
     *section.add_detections() = detection;

@@ -97,9 +97,9 @@ class AggregatorServiceTest : public ::testing::Test {
   }
 
   BatchRecorder& recorder() {
-    recorder_ = std::make_unique<BatchRecorder>(*store_, *cameras_, disk_,
-                                                predictions_.get(), clock_,
-                                                *metrics_, absl::Seconds(5));
+    recorder_ = std::make_unique<BatchRecorder>(
+        BatchRecorder::Options{.keep_detected = keep_detected_}, *store_,
+        *cameras_, disk_, predictions_.get(), clock_, *metrics_);
     return *recorder_;
   }
 
@@ -151,6 +151,7 @@ class AggregatorServiceTest : public ::testing::Test {
   TempDir dir_;
   FakeClock clock_;
   bool real_pictures_ = false;
+  bool keep_detected_ = false;
   std::unique_ptr<AggregatorMetrics> metrics_ = MakeMetrics();
   std::unique_ptr<SqliteRecordStore> store_ =
       SqliteRecordStore::Create({.data_dir = dir_.path()}, clock_).value();
@@ -190,6 +191,32 @@ TEST_F(AggregatorServiceTest, ABatchBecomesARecordAndALineWithThePlace) {
               HasSubstr("\"Latitude\": 26.4499, \"Longitude\": 80.3319, "
                         "\"Date\": \"01/08/2026\", "
                         "\"timestamp\": \"10:15:00\""));
+}
+
+TEST_F(AggregatorServiceTest, KeepsThePicturesOfTheFirstFrameAndTheEvidence) {
+  v1::AddBatchResultHeader header = MakeHeader("s", 1, 4);
+  AddDetection(header, "dog", 1, 0.5F);
+  AddDetection(header, "dog", 2, 0.9F);
+  AddDetection(header, "dog", 3, 0.6F);
+  const auto frames = [&] {
+    const StoredRecord stored =
+        store_->GetRecord(store_->LastRecordId()).value();
+    std::vector<int> kept;
+    for (const StoredPicture& picture : stored.pictures) {
+      kept.push_back(picture.frame_index);
+    }
+    return kept;
+  };
+  ASSERT_THAT(Add(header, {0, 1, 2, 3}), IsOk());
+  EXPECT_THAT(frames(), ElementsAre(0, 2));
+
+  keep_detected_ = true;
+  Start({});
+  header = MakeHeader("s", 2, 4);
+  AddDetection(header, "dog", 1, 0.5F);
+  AddDetection(header, "dog", 2, 0.9F);
+  ASSERT_THAT(Add(header, {0, 1, 2}), IsOk());
+  EXPECT_THAT(frames(), ElementsAre(0, 1, 2));
 }
 
 TEST_F(AggregatorServiceTest, ABatchSentTwiceIsOneRecordAnotherIsAConflict) {

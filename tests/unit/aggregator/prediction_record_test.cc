@@ -138,6 +138,33 @@ TEST(PredictionRecordTest, EvidenceIsTheHighestScoreTheEarlierOfEqualOnes) {
   EXPECT_EQ(record.evidence(0).frame_index(), 1);
 }
 
+TEST(PredictionRecordTest, AModelThatFailedIsNullAlsoWhereNobodyKnowsIt) {
+  v1::AddBatchResultHeader header = MakeHeader("s", 1);
+  v1::ModelResult& gone = *header.add_results();
+  gone.set_model("gone");
+  gone.set_outcome(v1::OUTCOME_CODE_FAILED);
+  gone.set_reason("gone/model.yaml:1: unknown key");
+  v1::ModelResult& cars = *header.add_results();
+  cars.set_model("cars");
+  cars.set_section("traffic");
+  cars.set_complaint_type("traffic");
+  cars.set_outcome(v1::OUTCOME_CODE_FAILED);
+  EXPECT_THAT(CheckBatchHeader(header), IsOk());
+
+  StoredRecord stored;
+  stored.record = BuildRecord(header, std::nullopt);
+  std::string line;
+  AppendPredictionLines(
+      stored, {.timezone = absl::UTCTimeZone()},
+      [](const StoredPicture&) { return absl::StatusOr<std::string>("x"); },
+      line)
+      .IgnoreError();
+  EXPECT_THAT(line, HasSubstr("\"stray_animal\": {\"detections\": []}"));
+  EXPECT_THAT(line, HasSubstr("\"traffic\": null"));
+  EXPECT_THAT(line, HasSubstr("\"traffic\": 0"));
+  EXPECT_THAT(line, HasSubstr("\"gone\": {\"outcome\": \"failed\""));
+}
+
 struct BadHeader {
   std::string name;
   void (*spoil)(v1::AddBatchResultHeader&);
