@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -137,8 +138,10 @@ absl::StatusOr<Python> FindPython(const std::string& configured,
 // Holds `path` locked (flock) while it lives.
 class FileLock {
  public:
+  // Calls `on_wait`, if there is one, when it has to wait.
   static absl::StatusOr<std::unique_ptr<FileLock>> Take(
-      const std::string& path, const StopSignal& stop) {
+      const std::string& path, const StopSignal& stop,
+      std::function<void()> on_wait = nullptr) {
     const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return ErrnoStatus(errno, "open", path);
     std::unique_ptr<FileLock> lock(new FileLock(fd));
@@ -146,6 +149,7 @@ class FileLock {
       if (errno != EWOULDBLOCK && errno != EINTR) {
         return ErrnoStatus(errno, "flock", path);
       }
+      if (on_wait) std::exchange(on_wait, nullptr)();
       pollfd entry = {stop.fd(), POLLIN, 0};
       if (poll(&entry, 1, 200) > 0) return absl::CancelledError("stopped");
     }
@@ -237,6 +241,18 @@ class Build {
     if (!request_.rebuild && IsReady()) {
       return Environment::Ready{.python = python_};
     }
+    // One build at a time: each fills network, disk and cores.
+    CAMHERD_ASSIGN_OR_RETURN(
+        const std::unique_ptr<FileLock> build,
+        FileLock::Take(absl::StrCat(options_.venvs_dir, "/.build.lock"), stop_,
+                       [this] {
+                         progress_({MODEL_STATE_CREATING,
+                                    0,
+                                    0,
+                                    "waiting for the build of another "
+                                    "environment",
+                                    {}});
+                       }));
     const absl::Duration start = Clock::Real().SteadyNow();
     CAMHERD_RETURN_IF_ERROR(Make());
     return Environment::Ready{.python = python_,

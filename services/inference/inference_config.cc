@@ -54,8 +54,6 @@ absl::StatusOr<InferenceConfig> LoadInferenceConfig(
       section.Bytes("weights_max_bytes", kGiB, 1, 100 * kGiB);
   registry.fetcher.timeout =
       section.Seconds("weights_timeout_seconds", 600, 1, 86400);
-  registry.prepare_concurrency =
-      static_cast<int>(section.Int("prepare_concurrency", 1, 1, 2));
   registry.failed_retry =
       section.Seconds("failed_retry_seconds", 300, 0.01, 86400);
 

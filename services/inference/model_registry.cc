@@ -34,9 +34,6 @@ ModelRegistry::ModelRegistry(const Options& options, EngineFactory factory,
       metrics_(metrics),
       fetcher_(options.fetcher) {
   ReadFolder();
-  for (int i = 0; i < options_.prepare_concurrency; ++i) {
-    threads_.emplace_back([this] { RunPreparing(); });
-  }
 }
 
 ModelRegistry::~ModelRegistry() { Stop(); }
@@ -164,12 +161,15 @@ void ModelRegistry::Enqueue(const std::string& name, Entry& entry,
   entry.preparing = true;
   entry.rebuild = rebuild;
   entry.model.clear_log_tail();
-  entry.model.set_progress_text("waiting for its turn");
+  entry.model.set_progress_text("starting");
   SetState(entry,
            entry.manifest->engines.front() == "venv" ? MODEL_STATE_CREATING
                                                      : MODEL_STATE_LOADING,
-           "waiting for its turn");
+           "starting");
   queue_.push_back(name);
+  if (idle_threads_ < queue_.size()) {
+    threads_.emplace_back([this] { RunPreparing(); });
+  }
 }
 
 ModelRegistry::Use ModelRegistry::Acquire(const std::string& name) {
@@ -222,7 +222,9 @@ void ModelRegistry::RunPreparing() {
     bool rebuild = false;
     {
       absl::MutexLock lock(&mu_);
+      ++idle_threads_;
       mu_.Await(absl::Condition(&has_work));
+      --idle_threads_;
       if (stopped_) return;
       name = queue_.front();
       queue_.pop_front();
@@ -500,10 +502,12 @@ void ModelRegistry::Notify(const std::string& name) {
 void ModelRegistry::Stop() {
   stop_.Set();
   std::vector<std::shared_ptr<Engine>> engines;
+  std::vector<std::thread> threads;
   {
     absl::MutexLock lock(&mu_);
     if (stopped_) return;
     stopped_ = true;
+    threads.swap(threads_);
     for (auto& [name, entry] : entries_) {
       if (entry.engine == nullptr) continue;
       engines.push_back(std::move(entry.engine));
@@ -512,7 +516,7 @@ void ModelRegistry::Stop() {
     }
   }
   for (const auto& engine : engines) engine->Stop();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace camherd::inference

@@ -48,10 +48,10 @@ using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<Engine>>(
 //
 // A model is prepared by Prepare, or by a batch that needs it: first its
 // weights, then the first of its engines that can be made. All who ask share
-// one preparation, which goes on when they leave. At most
-// `prepare_concurrency` models are prepared at once, the others wait their
-// turn. A model that FAILED is tried again when somebody asks by Prepare, or
-// needs it once `failed_retry` has passed.
+// one preparation, which goes on when they leave. No model waits for another's
+// preparation; only environments are built one at a time. A model that FAILED
+// is tried again when somebody asks by Prepare, or needs it once `failed_retry`
+// has passed.
 //
 // Thread-safe. Stop ends preparations and engines; the destructor stops.
 class ModelRegistry {
@@ -65,7 +65,6 @@ class ModelRegistry {
     std::string cache_dir = {};
     bool fetch_weights = true;
     WeightsFetcher::Options fetcher = {};
-    int prepare_concurrency = 1;
     absl::Duration failed_retry = absl::Seconds(300);
   };
 
@@ -172,11 +171,14 @@ class ModelRegistry {
   InferenceMetrics* const metrics_;
   const WeightsFetcher fetcher_;
   StopSignal stop_;
-  std::vector<std::thread> threads_;
 
   absl::Mutex mu_;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
   std::deque<std::string> queue_ ABSL_GUARDED_BY(mu_);
+  // As many as models were ever prepared at once, and how many of them wait
+  // for work.
+  std::vector<std::thread> threads_ ABSL_GUARDED_BY(mu_);
+  size_t idle_threads_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   int64_t next_watch_ ABSL_GUARDED_BY(mu_) = 1;
   // shared_ptr: a call may still run when its watch is taken away.

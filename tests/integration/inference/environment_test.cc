@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "services/common/file.h"
 #include "services/inference/child_process.h"
 #include "services/inference/status_hint.h"
@@ -132,6 +133,28 @@ TEST_F(EnvironmentTest, IsBuiltOnce) {
   EXPECT_TRUE(Ensure()->built);
   EXPECT_FALSE(Ensure()->built);
   EXPECT_EQ(PipRuns(), 1);
+}
+
+TEST_F(EnvironmentTest, IsBuiltAfterTheOneThatIsBeingBuilt) {
+  UseFastPython();
+  CAMHERD_ASSERT_OK(MakeDirs(options_.venvs_dir));
+  const int other = open(Path(".build.lock").c_str(), O_RDWR | O_CREAT, 0644);
+  ASSERT_EQ(flock(other, LOCK_EX), 0);
+  absl::Notification waits;
+  std::thread release([&] {
+    waits.WaitForNotification();
+    close(other);
+  });
+  const auto ready = Environment(options_).Ensure(
+      request_,
+      [&](const PrepareProgress& progress) {
+        if (progress.text == "waiting for the build of another environment") {
+          waits.Notify();
+        }
+      },
+      stop_);
+  release.join();
+  EXPECT_TRUE(ready.ok() && ready->built);
 }
 
 TEST_F(EnvironmentTest, ChangedRequirementsRebuild) {

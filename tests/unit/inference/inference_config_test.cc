@@ -59,9 +59,9 @@ TEST(InferenceConfigTest, ABadValueNamesKeyValueAndLine) {
   const TempDir dir;
   EXPECT_THAT(Load(dir.Write("c.yaml",
                              "inference:\n  listen: 127.0.0.1:1\n"
-                             "  prepare_concurrency: 9\n")),
+                             "  workers_per_model: 99\n")),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("prepare_concurrency"), HasSubstr("9"),
+                       AllOf(HasSubstr("workers_per_model"), HasSubstr("99"),
                              HasSubstr("c.yaml:3"))));
 }
 

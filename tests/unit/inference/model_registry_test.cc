@@ -40,7 +40,6 @@ class ModelRegistryTest : public ::testing::Test {
       ModelRegistry::Options options;
       options.models_dir = dir_.path();
       options.cache_dir = dir_.path() + "/cache";
-      options.prepare_concurrency = concurrency_;
       options.failed_retry = absl::Seconds(60);
       registry_ = std::make_unique<ModelRegistry>(
           options, MakeFakeFactory(behaviour_), clock_, nullptr);
@@ -62,7 +61,6 @@ class ModelRegistryTest : public ::testing::Test {
   TempDir dir_;
   FakeClock clock_;
   FakeBehaviour behaviour_;
-  int concurrency_ = 1;
   // Held back until notified, where a test wants preparing to take long.
   absl::Notification go_;
   std::unique_ptr<ModelRegistry> registry_;
@@ -106,20 +104,18 @@ TEST_F(ModelRegistryTest, AnswersAtOnceAndAllShareOnePreparation) {
   EXPECT_EQ(made(), 1);
 }
 
-TEST_F(ModelRegistryTest, PreparesNoMoreModelsAtOnceThanConfigured) {
-  behaviour_.make = [this](const EngineRequest&, const PrepareProgressFn&,
-                           const StopSignal&) {
-    go_.WaitForNotification();
+TEST_F(ModelRegistryTest, NoModelWaitsForThePreparationOfAnother) {
+  behaviour_.make = [this](const EngineRequest& request,
+                           const PrepareProgressFn&, const StopSignal&) {
+    if (request.manifest.name == "dogs") go_.WaitForNotification();
     return absl::OkStatus();
   };
   CAMHERD_ASSERT_OK(registry().Prepare("dogs", false));
-  ASSERT_TRUE(WaitUntil([&] { return made() == 1; }));
   CAMHERD_ASSERT_OK(registry().Prepare("cats", false));
-  EXPECT_EQ(made(), 1);
-  EXPECT_EQ(registry().Get("cats")->progress_text(), "waiting for its turn");
+  EXPECT_TRUE(WaitFor("cats", MODEL_STATE_READY));
+  EXPECT_EQ(StateOf("dogs"), MODEL_STATE_LOADING);
   go_.Notify();
   EXPECT_TRUE(WaitFor("dogs", MODEL_STATE_READY));
-  EXPECT_TRUE(WaitFor("cats", MODEL_STATE_READY));
 }
 
 TEST_F(ModelRegistryTest, AnUnknownModelIsNotFoundAndTheKnownAreNamed) {
