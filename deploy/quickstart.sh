@@ -147,9 +147,10 @@ missing_packages() {
 }
 
 install_packages() {
+  # A machine that has just booted may be installing updates.
   as_root apt-get update &&
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
-      --no-install-recommends "$@"
+      -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
 }
 
 # Counts what apt-get says it fetched, unpacked and set up.
@@ -329,13 +330,11 @@ weights=''
 for folder in "$root/models/animals" "${CAMHERD_WEIGHTS_DIR:-}" \
   "$root/../shared/data/weights"; do
   if [[ -n "$folder" && -z "$weights" ]] &&
-    [[ -f "$folder/yolov8n.pt" || -f "$folder/yolov8n.onnx" ]]; then
+    [[ -f "$folder/yolov8n.pt" ]]; then
     weights=$(realpath -- "$folder")
+    export CAMHERD_WEIGHTS_DIR=$weights
   fi
 done
-if [[ -n "$weights" && -z "${CAMHERD_WEIGHTS_DIR:-}" ]]; then
-  export CAMHERD_WEIGHTS_DIR=$weights
-fi
 
 free_gib() { df -BG --output=avail "$data" | tail -n 1 | tr -dc '0-9'; }
 environment_is_built() { [[ -f "$data/venvs/$1/.deps_installed" ]]; }
@@ -419,7 +418,7 @@ json_string() {
 # request METHOD PATH [BODY]: prints the answer's body, then its HTTP code on a
 # line of its own. The body travels by standard input: it may hold a password.
 request() {
-  printf '%s' "${3:-}" | curl -sS --max-time 20 -X "$1" \
+  printf '%s' "${3:-}" | curl -sS --noproxy '*' --max-time 20 -X "$1" \
     -H 'Content-Type: application/json' ${3:+--data-binary @-} \
     -w '\n%{http_code}\n' "$api$2"
 }
@@ -576,7 +575,7 @@ if "$check"; then
 else
   grid=$data/images/${process_name}_now.jpg
   mkdir -p "$data/images"
-  curl -sSf --max-time 20 -o "$grid" "$api/api/v1/streams/$stream_id/grid.jpg" ||
+  curl -sSf --noproxy '*' --max-time 20 -o "$grid" "$api/api/v1/streams/$stream_id/grid.jpg" ||
     grid="(not yet; made when the stream stops, in $data/images)"
 fi
 say ""

@@ -123,7 +123,7 @@ else
   quietly as_root apt-get update
   # shellcheck disable=SC2086  # one argument a package
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
-    --no-install-recommends $missing
+    -o DPkg::Lock::Timeout=300 --no-install-recommends $missing
 fi
 
 stage "Python packages"

@@ -12,7 +12,12 @@ sigset_t StopSignals() {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
+  // A shell starts what runs in the background with SIGINT ignored: Ctrl-C is
+  // for the script then, which ends us by SIGTERM when it is our turn. Blocked,
+  // the signal would reach sigwait all the same.
+  struct sigaction interrupt = {};
+  sigaction(SIGINT, nullptr, &interrupt);
+  if (interrupt.sa_handler != SIG_IGN) sigaddset(&set, SIGINT);
   return set;
 }
 

@@ -3,12 +3,13 @@
 
 namespace camherd {
 
-// The wish of SIGTERM or SIGINT that the service stops.
+// The wish of SIGTERM, or of SIGINT where that is not ignored, that the service
+// stops.
 //
 // Thread-safe; one per process.
 class ShutdownSignal {
  public:
-  // Blocks both signals in this thread and those it starts, so that they wait
+  // Blocks the signals in this thread and those it starts, so that they wait
   // for Wait(). Child processes inherit that and have to undo it.
   static void Block();
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -129,6 +131,9 @@ def test_check_ends_after_the_first_record_and_grid(ports_are_free: None, tmp_pa
         os.killpg(second.pid, signal.SIGINT)
         text += second.stdout.read()
         assert second.wait(30) == 0, text
+    assert "stream CAM-001 is stopped" in text
+    with contextlib.closing(sqlite3.connect(data / "capture.db")) as db:
+        assert db.execute("SELECT sum(desired_running) FROM streams").fetchone() == (0,)
     assert processes(data) == []
     assert busy_ports() == []
 

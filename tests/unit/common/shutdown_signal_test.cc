@@ -27,6 +27,20 @@ TEST(ShutdownSignalTest, EitherSignalEndsTheWaitAndIsLogged) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
+TEST(ShutdownSignalTest, AnIgnoredSigintIsNotWaitedFor) {
+  sigset_t before;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  const auto handler = signal(SIGINT, SIG_IGN);
+  ShutdownSignal::Block();
+  ASSERT_EQ(raise(SIGINT), 0);
+  ASSERT_EQ(raise(SIGTERM), 0);
+  ::testing::internal::CaptureStderr();
+  ShutdownSignal().Wait();
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("SIGTERM"));
+  signal(SIGINT, handler);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
 TEST(ShutdownSignalTest, AThreadMayWait) {
   sigset_t before;
   pthread_sigmask(SIG_SETMASK, nullptr, &before);
