@@ -239,7 +239,7 @@ class Setter {
       case FieldDescriptor::CPPTYPE_DOUBLE:
       case FieldDescriptor::CPPTYPE_FLOAT:
         if (!value.is_number()) return Wrong("a number", value);
-        return SetDouble(value.get<double>());
+        return SetDouble(value.get<double>(), value.dump());
       case FieldDescriptor::CPPTYPE_BOOL:
         if (!value.is_boolean()) return Wrong("true or false", value);
         SetBool(value.get<bool>());
@@ -277,7 +277,7 @@ class Setter {
         if (!LooksNumeric(text) || !absl::SimpleAtod(text, &number)) {
           return WrongType(name_, "a number", ShownText(text));
         }
-        return SetDouble(number);
+        return SetDouble(number, ShownText(text));
       }
       case FieldDescriptor::CPPTYPE_BOOL:
         if (text == "true" || text == "1") {
@@ -349,9 +349,10 @@ class Setter {
     }
   }
 
-  absl::Status SetDouble(double number) {
+  // `shown`: the number as an error message shows it.
+  absl::Status SetDouble(double number, absl::string_view shown) {
     if (!std::isfinite(number)) {
-      return WrongType(name_, "a finite number", "one out of range");
+      return WrongType(name_, "a finite number", shown);
     }
     if (f_->cpp_type() == FieldDescriptor::CPPTYPE_FLOAT) {
       add_ ? r_.AddFloat(&message_, f_, static_cast<float>(number))
@@ -542,77 +543,143 @@ absl::Status ReadMessage(const OrderedJson& json, const FieldRules& rules,
   return absl::OkStatus();
 }
 
-// Reads once over the text before any recursive parser does: counts brackets
-// outside of strings, and finds the NaN and Infinity that some programs write.
-absl::Status PreScan(absl::string_view json) {
-  int depth = 0;
-  // The last string seen: the key in front of a value.
-  absl::string_view last;
-  size_t string_start = absl::string_view::npos;
-  for (size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (string_start != absl::string_view::npos) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        last = json.substr(string_start, i - string_start);
-        string_start = absl::string_view::npos;
-      }
-    } else if (c == '"') {
-      string_start = i + 1;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("the JSON is nested deeper than ", kMaxDepth));
-      }
-    } else if (c == ']' || c == '}') {
-      --depth;
-    } else if (c == 'N' || c == 'I') {
-      for (const absl::string_view word : {"NaN", "Infinity"}) {
-        if (absl::StartsWith(json.substr(i), word)) {
-          const bool negative = i > 0 && json[i - 1] == '-';
-          return WrongType(absl::Utf8SafeCEscape(last.substr(0, 64)),
-                           "a finite number",
-                           absl::StrCat(negative ? "-" : "", word));
-        }
-      }
-    }
-  }
-  return absl::OkStatus();
-}
+// Goes over a text before it becomes values, and says what is wrong with it:
+// only here do a number that no double holds, and the NaN and Infinity that
+// some programs write, still have their text and their place. Nothing deeper
+// than kMaxDepth gets past it. The library's own messages quote the input, so
+// they are not used.
+//
+// Serves one text, `json`, which must outlive it.
+class TextCheck final : public nlohmann::json_sax<OrderedJson> {
+ public:
+  explicit TextCheck(absl::string_view json) : json_(json) {}
 
-// Parses; the library's own messages quote the input, so they are not used.
-absl::StatusOr<OrderedJson> Parse(absl::string_view json) {
-  CAMHERD_RETURN_IF_ERROR(PreScan(json));
-  std::vector<std::set<std::string>> keys;
-  std::optional<std::string> twice;
-  const auto watch = [&](int, OrderedJson::parse_event_t event,
-                         OrderedJson& parsed) {
-    if (event == OrderedJson::parse_event_t::object_start) {
-      keys.emplace_back();
-    } else if (event == OrderedJson::parse_event_t::object_end) {
-      keys.pop_back();
-    } else if (event == OrderedJson::parse_event_t::key &&
-               !keys.back().insert(parsed.get<std::string>()).second) {
-      twice = parsed.get<std::string>();
+  absl::Status Run() && {
+    if (!OrderedJson::sax_parse(json_.begin(), json_.end(), this) &&
+        status_.ok()) {
+      return absl::InternalError("the JSON cannot be read");
     }
-    return true;
+    return std::move(status_);
+  }
+
+  bool null() override { return EndValue(); }
+  bool boolean(bool) override { return EndValue(); }
+  bool number_integer(number_integer_t) override { return EndValue(); }
+  bool number_unsigned(number_unsigned_t) override { return EndValue(); }
+  bool number_float(number_float_t, const string_t&) override {
+    return EndValue();
+  }
+  bool string(string_t&) override { return EndValue(); }
+  bool binary(binary_t&) override { return EndValue(); }
+  bool start_object(std::size_t) override { return Open(false); }
+  bool end_object() override { return Close(); }
+  bool start_array(std::size_t) override { return Open(true); }
+  bool end_array() override { return Close(); }
+
+  bool key(string_t& key) override {
+    levels_.back().key = key;
+    if (levels_.back().keys.insert(key).second) return true;
+    return Fail(absl::StrCat("the field ", Shown(key), " is given twice"));
+  }
+
+  bool parse_error(std::size_t position, const std::string& token,
+                   const nlohmann::json::exception& error) override {
+    constexpr int kNumberOverflow = 406;
+    if (error.id == kNumberOverflow) {
+      if (levels_.empty()) return Fail("the body must be a JSON object");
+      return FailNumber(absl::StrCat(token.substr(0, kShownNumber),
+                                     token.size() > kShownNumber ? "..." : ""));
+    }
+    // The library stops at the first letter, of which it tells the place
+    // behind it.
+    for (const absl::string_view word :
+         {"-NaN", "-Infinity", "NaN", "Infinity"}) {
+      const size_t read = word[0] == '-' ? 2 : 1;
+      if (position >= read && InValue() &&
+          absl::StartsWith(json_.substr(position - read), word)) {
+        return FailNumber(std::string(word));
+      }
+    }
+    return Fail(
+        absl::StrCat("the body is not valid JSON (at byte ", position, ")"));
+  }
+
+ private:
+  static constexpr size_t kShownNumber = 80;
+
+  // An object or array that is not closed yet.
+  struct Level {
+    bool is_array = false;
+    // Of an array: position of the value that comes.
+    size_t index = 0;
+    // Of an object: the key whose value comes, and all so far.
+    std::optional<std::string> key = {};
+    std::set<std::string> keys = {};
   };
-  OrderedJson result;
-  try {
-    result = OrderedJson::parse(json.begin(), json.end(), watch);
-  } catch (const nlohmann::json::parse_error& error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the body is not valid JSON (at byte ", error.byte, ")"));
-  } catch (const nlohmann::json::exception&) {
-    return absl::InvalidArgumentError(
-        "the JSON holds a number that is out of range");
+
+  bool Open(bool is_array) {
+    if (levels_.size() == kMaxDepth) {
+      return Fail(absl::StrCat("the JSON is nested deeper than ", kMaxDepth));
+    }
+    levels_.push_back({.is_array = is_array});
+    return true;
   }
-  if (twice.has_value()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the field ", Shown(*twice), " is given twice"));
+  bool Close() {
+    levels_.pop_back();
+    return EndValue();
   }
-  return result;
+  bool EndValue() {
+    if (levels_.empty()) return true;
+    ++levels_.back().index;
+    levels_.back().key.reset();
+    return true;
+  }
+
+  // True where a value may stand that has a name.
+  bool InValue() const {
+    return !levels_.empty() &&
+           (levels_.back().is_array || levels_.back().key.has_value());
+  }
+
+  // Both return false, which ends the reading.
+  bool Fail(const std::string& message) {
+    status_ = absl::InvalidArgumentError(message);
+    return false;
+  }
+  bool FailNumber(const std::string& number) {
+    std::string place;
+    bool secret = false;
+    for (const Level& level : levels_) {
+      if (level.is_array) {
+        absl::StrAppend(&place, "[", level.index, "]");
+      } else {
+        secret = secret || IsSecret(*level.key);
+        place = FieldFinder::Join(place, ShownKey(*level.key));
+      }
+    }
+    // All that is secret is text.
+    status_ = secret ? WrongType(place, "a string", "another type")
+                     : WrongType(place, "a finite number", number);
+    return false;
+  }
+  static std::string ShownKey(absl::string_view key) {
+    const std::string masked = MaskSecrets(key.substr(0, 4096));
+    return absl::Utf8SafeCEscape(absl::string_view(masked).substr(0, 64));
+  }
+
+  const absl::string_view json_;
+  std::vector<Level> levels_;
+  absl::Status status_;
+};
+
+absl::StatusOr<OrderedJson> Parse(absl::string_view json) {
+  CAMHERD_RETURN_IF_ERROR(TextCheck(json).Run());
+  OrderedJson parsed = OrderedJson::parse(json.begin(), json.end(), nullptr,
+                                          /*allow_exceptions=*/false);
+  if (parsed.is_discarded()) {
+    return absl::InternalError("the JSON cannot be read");
+  }
+  return parsed;
 }
 
 }  // namespace

@@ -161,7 +161,42 @@ TEST(ProtoJsonTest, RefusesWhatIsNoFiniteNumber) {
               IsBad("interval must be a finite number, got NaN"));
   EXPECT_THAT(Start(R"({"interval":-Infinity})"),
               IsBad("interval must be a finite number, got -Infinity"));
-  EXPECT_THAT(Start(R"({"interval":1e999})"), IsBad("out of range"));
+  EXPECT_THAT(Start(R"({"model_name":["animals",NaN]})"),
+              IsBad("model_name[1] must be a finite number, got NaN"));
+  EXPECT_THAT(Start("NaN"), IsBad("not valid JSON"));
+  EXPECT_THAT(Start("{NaN"), IsBad("not valid JSON"));
+  EXPECT_THAT(Start(R"({"interval":1,NaN)"), IsBad("not valid JSON"));
+}
+
+TEST(ProtoJsonTest, NamesFieldAndValueOfANumberOutOfRange) {
+  EXPECT_THAT(Start(R"({"interval":1e999})"),
+              IsBad("interval must be a finite number, got 1e999"));
+  EXPECT_THAT(Start(R"({"camera_id":"a", "batch_size": -1e999 })"),
+              IsBad("batch_size must be a finite number, got -1e999"));
+  v1::Camera camera;
+  EXPECT_THAT(
+      JsonToProto(R"({"name":"a","zones":[{},{"name":"z","area":{"points":[
+                        {"x":0,"y":1},{"x":1e400}]}}]})",
+                  {}, &camera),
+      IsBad("zones[1].area.points[1].x must be a finite number, got 1e400"));
+  EXPECT_THAT(JsonToProto(R"({"class_thresholds":{"dog":0.5,"cow":1e400}})", {},
+                          &camera),
+              IsBad("class_thresholds.cow must be a finite number, got 1e400"));
+  const absl::Status shortened =
+      Start(absl::StrCat(R"({"interval":)", std::string(500, '1'), "}"));
+  EXPECT_THAT(shortened, IsBad(absl::StrCat("interval must be a finite "
+                                            "number, got ",
+                                            std::string(80, '1'), "...")));
+  EXPECT_LT(shortened.message().size(), 150u);
+  EXPECT_THAT(Start("1e999"), IsBad("the body must be a JSON object"));
+
+  v1::StartStreamRequest request;
+  EXPECT_THAT(FieldsToProto({{"interval", "1e999"}}, StartRules(), &request),
+              IsBad("interval must be a finite number, got \"1e999\""));
+  EXPECT_THAT(FieldsToProto({{"batch_size", "99999999999999999999"}},
+                            StartRules(), &request),
+              IsBad("batch_size must be an integer, got "
+                    "\"99999999999999999999\""));
 }
 
 TEST(ProtoJsonTest, RefusesWhatIsNoJsonWithoutQuotingIt) {
@@ -193,9 +228,16 @@ TEST(ProtoJsonTest, NeverPrintsAValueThatMayBeSecret) {
     EXPECT_FALSE(status.ok());
     EXPECT_THAT(std::string(status.message()), Not(HasSubstr("12345")));
   }
-  const absl::Status status =
-      Start(R"({"interval":"rtsp://u:12345@127.0.0.1/a"})");
-  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("12345")));
+  for (const char* json :
+       {R"({"interval":"rtsp://u:12345@127.0.0.1/a"})",
+        R"({"password":["12345",NaN]})", R"({"password":12345e999})",
+        R"({"password":{"a":[12345e999]}})",
+        R"({"rtsp_url":["rtsp://u:12345@127.0.0.1/a",1e999]})",
+        R"({"rtsp://u:12345@127.0.0.1/a":1e999})"}) {
+    const absl::Status status = Start(json);
+    EXPECT_FALSE(status.ok());
+    EXPECT_THAT(std::string(status.message()), Not(HasSubstr("12345")));
+  }
 }
 
 TEST(ProtoJsonTest, ReadsNestedMessagesAndNamesThePath) {
