@@ -36,15 +36,13 @@ HttpResponse JsonAnswer(const google::protobuf::Message& message, HttpCode code,
 
 HttpResponse TaggedAnswer(const HttpRequest& request, std::string bytes,
                           absl::string_view content_type,
-                          absl::string_view version, int max_age_seconds) {
+                          absl::string_view version) {
   const std::string tag =
       absl::StrCat("\"", Sha256Hex(version).substr(0, 32), "\"");
   HttpResponse response;
   response.headers = {
       {"ETag", tag},
-      {"Cache-Control", max_age_seconds > 0
-                            ? absl::StrCat("private, max-age=", max_age_seconds)
-                            : std::string("private, no-cache")},
+      {"Cache-Control", "private, no-cache"},
   };
   if (MatchesTag(request.Header("if-none-match"), tag)) {
     response.code = HttpCode::kNotModified;
@@ -56,9 +54,8 @@ HttpResponse TaggedAnswer(const HttpRequest& request, std::string bytes,
 }
 
 HttpResponse JpegAnswer(const HttpRequest& request, std::string jpeg,
-                        absl::string_view version, int max_age_seconds) {
-  return TaggedAnswer(request, std::move(jpeg), "image/jpeg", version,
-                      max_age_seconds);
+                        absl::string_view version) {
+  return TaggedAnswer(request, std::move(jpeg), "image/jpeg", version);
 }
 
 }  // namespace camherd::gateway

@@ -16,13 +16,14 @@ HttpResponse JsonAnswer(const google::protobuf::Message& message,
                         bool with_pictures = false);
 
 // A JPEG with an ETag made of `version`, which names its content: 304 where the
-// caller has it already. `max_age` 0: the caller asks again each time.
+// caller has it already. The caller is to ask each time: no address keeps its
+// content for good, since another data folder numbers its records from 1 again.
 HttpResponse JpegAnswer(const HttpRequest& request, std::string jpeg,
-                        absl::string_view version, int max_age_seconds);
+                        absl::string_view version);
 
-// `bytes` with an ETag of their own.
+// `bytes` likewise.
 HttpResponse TaggedAnswer(const HttpRequest& request, std::string bytes,
                           absl::string_view content_type,
-                          absl::string_view version, int max_age_seconds);
+                          absl::string_view version);
 
 }  // namespace camherd::gateway

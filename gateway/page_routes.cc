@@ -39,8 +39,7 @@ HttpResponse Serve(const HttpRequest& request, absl::string_view name,
       bytes = *std::move(read);
     }
     const std::string version = bytes;
-    return TaggedAnswer(request, std::move(bytes), ContentType(name), version,
-                        0);
+    return TaggedAnswer(request, std::move(bytes), ContentType(name), version);
   }
   return ErrorAnswer(absl::NotFoundError("there is no such file"));
 }

@@ -12,9 +12,6 @@
 namespace camherd::gateway {
 namespace {
 
-// A record's pictures never change; they can only go, by retention.
-constexpr int kPictureMaxAgeSeconds = 3600;
-
 absl::StatusOr<HttpResponse> List(BackendClients& clients,
                                   const HttpRequest& request) {
   v1::ListRecordsRequest list;
@@ -39,13 +36,14 @@ absl::StatusOr<HttpResponse> Picture(BackendClients& clients,
   v1::GetRecordImageRequest get;
   CAMHERD_ASSIGN_OR_RETURN(const int64_t id,
                            ReadId("record_id", request.path_values[0]));
-  CAMHERD_RETURN_IF_ERROR(ReadQuery(request, {.hidden = {"record_id"}}, &get));
+  CAMHERD_RETURN_IF_ERROR(
+      // A page that shows another record of that number needs another address.
+      ReadQuery(request, {.hidden = {"record_id"}, .ignored = "v"}, &get));
   get.set_record_id(id);
   CAMHERD_ASSIGN_OR_RETURN(v1::GetRecordImageResponse image,
                            clients.GetRecordImage(get));
   const std::string version = image.jpeg();
-  return JpegAnswer(request, std::move(*image.mutable_jpeg()), version,
-                    kPictureMaxAgeSeconds);
+  return JpegAnswer(request, std::move(*image.mutable_jpeg()), version);
 }
 
 absl::StatusOr<HttpResponse> Grids(BackendClients& clients,

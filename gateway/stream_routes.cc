@@ -92,8 +92,7 @@ absl::StatusOr<HttpResponse> LatestPicture(BackendClients& clients,
   HttpResponse response =
       JpegAnswer(request, std::move(*frame.mutable_frame()->mutable_jpeg()),
                  absl::StrCat(info.sha256(), "/", get.acknowledged(),
-                              get.boxes(), "/", get.width()),
-                 0);
+                              get.boxes(), "/", get.width()));
   response.headers.emplace_back("X-Frame-Seq", absl::StrCat(info.frame_seq()));
   response.headers.emplace_back("X-Frame-Age-Seconds",
                                 absl::StrCat(frame.age_seconds()));
@@ -110,7 +109,7 @@ absl::StatusOr<HttpResponse> GridPicture(BackendClients& clients,
   for (const v1::FrameInfo& cell : grid.grid().cells()) {
     absl::StrAppend(&version, cell.sha256());
   }
-  return JpegAnswer(request, std::move(*grid.mutable_jpeg()), version, 0);
+  return JpegAnswer(request, std::move(*grid.mutable_jpeg()), version);
 }
 
 }  // namespace

@@ -57,9 +57,12 @@ export const listRecords = (count) => request("GET", `/api/v1/records?page_size=
 export const listModels = () => request("GET", "/api/v1/models");
 export const prepareModel = (model) => request("POST", `/api/v1/models/${id(model)}/prepare`, {});
 
-// Addresses of pictures. `version` makes the browser ask again when there is a new one.
+// What a record is called whatever the data folder: the numbers begin at 1 in each.
+export const recordKey = (record) => `${record.session_id}/${record.batch_seq}`;
+
+// Addresses of pictures. `v` makes the browser ask again when there is a new one.
 export const latestPicture = (stream, version) =>
   `/api/v1/streams/${id(stream)}/latest.jpg?v=${id(version)}`;
 export const gridPicture = (stream) => `/api/v1/streams/${id(stream)}/grid.jpg`;
 export const recordPicture = (record, width) =>
-  `/api/v1/records/${id(record)}/frame.jpg?boxes=true&width=${width}`;
+  `/api/v1/records/${id(record.record_id)}/frame.jpg?boxes=true&width=${width}&v=${id(recordKey(record))}`;

@@ -43,7 +43,7 @@ function create(record) {
   const title = `${record.camera_id}, record ${record.record_id}`;
   picture.setAttribute("aria-label", `Show the picture of ${title}`);
   image.alt = `Evidence of ${title}`;
-  image.src = api.recordPicture(record.record_id, 640);
+  image.src = api.recordPicture(record, 640);
 
   const tags = element("div", { className: "tags" });
   for (const section of record.sections) {
@@ -69,7 +69,7 @@ function create(record) {
   picture.addEventListener("click", () =>
     show({
       title,
-      picture: api.recordPicture(record.record_id, 1280),
+      picture: api.recordPicture(record, 1280),
       alt: image.alt,
       text: `${localTime(record.captured_at)} \u00b7 ${place(record)} \u00b7 ${record.frames.length} frames of ${record.process_name}`,
       rows: tables(record),
@@ -78,6 +78,6 @@ function create(record) {
 }
 
 export function showRecords(records) {
-  reconcile(list, records, (record) => record.record_id, create);
+  reconcile(list, records, api.recordKey, create);
   setHidden(document.getElementById("records-empty"), records.length > 0);
 }

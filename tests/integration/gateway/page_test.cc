@@ -187,6 +187,28 @@ TEST_F(PageTest, ShowsStreamsRecordsAndModelsWithoutConsoleErrors) {
   EXPECT_THAT(text, Not(HasSubstr("CONSOLE")));
 }
 
+// Records are numbered from 1 in each data folder.
+TEST_F(PageTest, ShowsTheRecordsOfAnotherDataFolderUnderTheSameNumbers) {
+  FakeBackends::Answers& answers = gateway_.fake().answers;
+  answers.records.clear_records();
+  v1::Record* record = answers.records.add_records();
+  record->set_record_id(1);
+  record->set_session_id("01A");
+  record->set_batch_seq(3);
+  record->set_camera_id("CAM-before");
+  answers.later_records = answers.records;
+  record = answers.later_records->mutable_records(0);
+  record->set_session_id("01B");
+  record->set_camera_id("CAM-after");
+  const std::string text = Browser(profile_, "--dump-dom", url_);
+  EXPECT_THAT(text, HasSubstr("CAM-after"));
+  EXPECT_THAT(text, Not(HasSubstr("CAM-before")));
+  // Within a page the browser takes one address for one picture.
+  EXPECT_THAT(text, HasSubstr("/frame.jpg?boxes=true&amp;width=640"
+                              "&amp;v=01B%2F3"));
+  EXPECT_THAT(text, Not(HasSubstr("CONSOLE")));
+}
+
 TEST_F(PageTest, LeavesPicturesOfItselfWhereAsked) {
   const char* folder = getenv("CAMHERD_SCREENSHOT_DIR");
   if (folder == nullptr) GTEST_SKIP() << "CAMHERD_SCREENSHOT_DIR is not set";

@@ -5,6 +5,8 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 
+#include <atomic>
+
 #include "absl/strings/str_cat.h"
 #include "services/common/clock.h"
 #include "services/common/grpc_status.h"
@@ -123,7 +125,10 @@ class FakeBackends::Aggregator : public v1::AggregatorService::Service {
   grpc::Status ListRecords(grpc::ServerContext* context,
                            const v1::ListRecordsRequest* request,
                            v1::ListRecordsResponse* response) override {
-    *response = fake_.answers.records;
+    const bool later = asked_for_records_.exchange(true);
+    *response =
+        later ? fake_.answers.later_records.value_or(fake_.answers.records)
+              : fake_.answers.records;
     return fake_.Took(*request, context);
   }
   grpc::Status GetRecord(grpc::ServerContext* context,
@@ -171,6 +176,7 @@ class FakeBackends::Aggregator : public v1::AggregatorService::Service {
 
  private:
   FakeBackends& fake_;
+  std::atomic<bool> asked_for_records_ = false;
 };
 
 FakeBackends::FakeBackends()

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,8 @@ class FakeBackends {
     v1::Model model;
     v1::DetectResponse detect;
     v1::ListRecordsResponse records;
+    // From the second question on, if set.
+    std::optional<v1::ListRecordsResponse> later_records;
     v1::Record record;
     v1::GetRecordImageResponse image;
     v1::ListGridsResponse grids;

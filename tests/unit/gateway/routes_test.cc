@@ -373,10 +373,14 @@ TEST_F(RoutesTest, ReadsRecordsAndTheirPictures) {
       "GET",
       "/api/v1/records/7/frame.jpg?boxes=true&width=640&evidence=stray_animal");
   EXPECT_EQ(picture.body, "\xff\xd8picture");
+  // Another data folder has another record of that number.
+  EXPECT_THAT(picture.headers,
+              Contains(Pair("Cache-Control", "private, no-cache")));
   const auto asked = fake_.Last<v1::GetRecordImageRequest>();
   EXPECT_EQ(asked.record_id(), 7);
   EXPECT_TRUE(asked.boxes());
   EXPECT_EQ(asked.evidence(), "stray_animal");
+  EXPECT_EQ(Code(Call("GET", "/api/v1/records/7/frame.jpg?v=session/1")), 200);
   EXPECT_EQ(Code(Call("GET", "/api/v1/records/abc")), 400);
   EXPECT_EQ(Code(Call("GET", "/api/v1/records/0")), 400);
   EXPECT_EQ(Code(Call("GET", "/api/v1/records/7/frame.jpg?width=wide")), 400);
