@@ -126,9 +126,17 @@ HttpResponse UnknownStream(BackendClients& clients, const std::string& name) {
   std::string rows;
   v1::ListStreamsRequest list;
   list.set_page_size(1000);
+  // Asked for by state: there may be a thousand newer ones that are stopped.
+  const auto& states = *v1::StreamState_descriptor();
+  for (int i = 0; i < states.value_count(); ++i) {
+    const auto state = static_cast<v1::StreamState>(states.value(i)->number());
+    if (state != v1::STREAM_STATE_UNSPECIFIED &&
+        state != v1::STREAM_STATE_STOPPED) {
+      list.add_states(state);
+    }
+  }
   if (const auto listed = clients.ListStreams(list); listed.ok()) {
     for (const v1::Stream& stream : listed->streams()) {
-      if (stream.state() == v1::STREAM_STATE_STOPPED) continue;
       std::string state;
       absl::StrAppend(&rows, "<tr><td>", EscapeHtml(stream.process_name()),
                       "</td><td>", EscapeHtml(stream.camera_id()), "</td><td>",

@@ -49,7 +49,29 @@ async function request(method, path, body) {
 
 const id = encodeURIComponent;
 
-export const listStreams = () => request("GET", "/api/v1/streams?page_size=200");
+// All but "stopped".
+const liveStates = ["starting", "running", "reconnecting", "auth_failed", "not_found", "no_video",
+  "unsupported_codec", "refused", "stopping"];
+
+// All live streams, and the newest of the stopped ones, of which there may be a thousand.
+export async function listStreams() {
+  const live = [];
+  let token = "";
+  do {
+    const page = await request("GET",
+      `/api/v1/streams?state=${liveStates.join(",")}&page_size=1000&page_token=${id(token)}`);
+    live.push(...page.streams);
+    token = page.next_page_token;
+  } while (token !== "");
+  // After the live ones: a stream that stops in between is in both answers, not in none.
+  const stopped = await request("GET", "/api/v1/streams?state=stopped&page_size=200");
+  const over = new Set(stopped.streams.map((stream) => stream.stream_id));
+  return {
+    streams: [...live.filter((stream) => !over.has(stream.stream_id)), ...stopped.streams],
+    moreStopped: stopped.next_page_token !== "",
+  };
+}
+
 export const startStream = (fields) => request("POST", "/api/v1/streams", fields);
 export const stopStream = (stream) => request("POST", `/api/v1/streams/${id(stream)}/stop?grid_jpeg=true`);
 export const deleteStream = (stream) => request("DELETE", `/api/v1/streams/${id(stream)}`);

@@ -21,7 +21,7 @@ function notice(section, error) {
 }
 
 const sections = {
-  streams: { ask: api.listStreams, take: (answer) => showStreams(answer.streams, refresh) },
+  streams: { ask: api.listStreams, take: (answer) => showStreams(answer, refresh) },
   records: { ask: () => api.listRecords(RECORDS), take: (answer) => showRecords(answer.records) },
   models: {
     ask: api.listModels,

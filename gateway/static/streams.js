@@ -166,7 +166,8 @@ function create(first, refresh) {
 
 const order = { stopping: 1 };
 
-export function showStreams(streams, refresh) {
+// `moreStopped`: there are stopped streams that are not among `streams`.
+export function showStreams({ streams, moreStopped }, refresh) {
   const live = streams.filter((stream) => stream.state !== "stopped");
   live.sort((a, b) => (order[a.state] ?? 0) - (order[b.state] ?? 0) || a.process_name.localeCompare(b.process_name));
   const over = streams.filter((stream) => stream.state === "stopped");
@@ -176,7 +177,7 @@ export function showStreams(streams, refresh) {
   reconcile(list, live, key, make);
   reconcile(stoppedList, over.slice(0, MAX_STOPPED), key, make);
   setText(document.getElementById("streams-count"), live.length > 0 ? String(live.length) : "");
-  setText(document.getElementById("stopped-count"), String(over.length));
+  setText(document.getElementById("stopped-count"), `${over.length}${moreStopped ? "+" : ""}`);
   setHidden(document.getElementById("streams-empty"), live.length > 0);
   setHidden(stopped, over.length === 0);
 }

@@ -21,6 +21,7 @@
 namespace camherd::gateway {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -184,6 +185,26 @@ TEST_F(PageTest, ShowsStreamsRecordsAndModelsWithoutConsoleErrors) {
   // A name is text, whatever it holds.
   EXPECT_THAT(text, HasSubstr("&lt;b&gt;bold&lt;/b&gt;"));
   EXPECT_THAT(text, Not(HasSubstr("<b>bold")));
+  EXPECT_THAT(text, Not(HasSubstr("CONSOLE")));
+}
+
+TEST_F(PageTest, ShowsAllLiveStreamsBehindHundredsOfNewerStoppedOnes) {
+  FakeBackends::Answers& answers = gateway_.fake().answers;
+  answers.streams.clear_streams();
+  answers.max_streams_page = 2;
+  for (int i = 0; i < 250; ++i) {
+    AddStream(answers, absl::StrCat("past-", i), v1::STREAM_STATE_STOPPED, "");
+  }
+  for (const char* name : {"east", "north", "south", "west", "yard"}) {
+    AddStream(answers, name, v1::STREAM_STATE_RUNNING, "");
+  }
+  const std::string text = Browser(profile_, "--dump-dom", url_);
+  for (const char* name : {"east", "north", "south", "west", "yard"}) {
+    EXPECT_THAT(text, HasSubstr(absl::StrCat("<h3>", name, "</h3>")));
+  }
+  EXPECT_THAT(text, HasSubstr("<h3>past-0</h3>"));
+  EXPECT_THAT(text, ContainsRegex("id=\"streams-count\"[^>]*>5<"));
+  EXPECT_THAT(text, ContainsRegex("id=\"stopped-count\"[^>]*>2\\+<"));
   EXPECT_THAT(text, Not(HasSubstr("CONSOLE")));
 }
 

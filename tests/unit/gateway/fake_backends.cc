@@ -5,8 +5,10 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <atomic>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/clock.h"
 #include "services/common/grpc_status.h"
@@ -35,11 +37,33 @@ class FakeBackends::Capture : public v1::CaptureService::Service {
     *response = fake_.answers.stream;
     return fake_.Took(*request, context);
   }
-  // Answers although everything else fails: /stop lists what runs.
+  // Answers although everything else fails: /stop lists what runs. A page token
+  // is the position of the next stream.
   grpc::Status ListStreams(grpc::ServerContext* context,
                            const v1::ListStreamsRequest* request,
                            v1::ListStreamsResponse* response) override {
-    *response = fake_.answers.streams;
+    const v1::ListStreamsResponse& all = fake_.answers.streams;
+    const int page =
+        std::min(request->page_size() > 0 ? request->page_size() : 100,
+                 fake_.answers.max_streams_page);
+    int at = 0;
+    if (!request->page_token().empty() &&
+        !absl::SimpleAtoi(request->page_token(), &at)) {
+      return {grpc::INVALID_ARGUMENT, "page_token"};
+    }
+    for (; at < all.streams_size(); ++at) {
+      const v1::Stream& stream = all.streams(at);
+      if (request->states_size() > 0 &&
+          std::count(request->states().begin(), request->states().end(),
+                     stream.state()) == 0) {
+        continue;
+      }
+      if (response->streams_size() == page) {
+        response->set_next_page_token(absl::StrCat(at));
+        break;
+      }
+      *response->add_streams() = stream;
+    }
     const grpc::Status status = fake_.Took(*request, context);
     return status.error_code() == grpc::NOT_FOUND ? grpc::Status() : status;
   }

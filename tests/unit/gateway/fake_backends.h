@@ -42,7 +42,10 @@ class FakeBackends {
     v1::StartStreamResponse start;
     v1::StopStreamResponse stop;
     v1::Stream stream;
+    // Newest first; told by state and page, as the real service does.
     v1::ListStreamsResponse streams;
+    // No page of streams is longer, whatever was asked for.
+    int max_streams_page = 1000;
     v1::GetLatestFrameResponse frame;
     v1::GetGridResponse grid;
     v1::ListModelsResponse models;

@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "gateway/camera_routes.h"
 #include "gateway/document_routes.h"
 #include "gateway/model_routes.h"
@@ -24,6 +26,7 @@ namespace camherd::gateway {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -190,6 +193,18 @@ TEST_F(RoutesTest, StopOfAnUnknownNameListsWhatRuns) {
   EXPECT_THAT(response.body, Not(HasSubstr("<script>")));
 }
 
+TEST_F(RoutesTest, StopOfAnUnknownNameListsWhatRunsBehindAThousandStopped) {
+  for (int i = 0; i < 1000; ++i) {
+    fake_.answers.streams.add_streams()->set_state(v1::STREAM_STATE_STOPPED);
+  }
+  v1::Stream* running = fake_.answers.streams.add_streams();
+  running->set_process_name("gate-3");
+  running->set_state(v1::STREAM_STATE_RUNNING);
+  fake_.FailWith(absl::NotFoundError("no such stream"));
+  EXPECT_THAT(Call("POST", "/stop", "process_name=nosuch", kForm).body,
+              HasSubstr("gate-3"));
+}
+
 struct BadStart {
   const char* name;
   const char* target;
@@ -302,7 +317,9 @@ TEST_F(RoutesTest, StartingByRestIsCreatedOnceAndFoundAgain) {
 }
 
 TEST_F(RoutesTest, ListsStreamsByState) {
-  fake_.answers.streams.add_streams()->set_process_name("demo");
+  v1::Stream* stream = fake_.answers.streams.add_streams();
+  stream->set_process_name("demo");
+  stream->set_state(v1::STREAM_STATE_RUNNING);
   const HttpResponse response =
       Call("GET", "/api/v1/streams?state=running,starting&page_size=5");
   EXPECT_EQ(nlohmann::json::parse(response.body)["streams"][0]["process_name"],
@@ -437,6 +454,17 @@ TEST_F(RoutesTest, ThePageIsServedFromTheBinary) {
   EXPECT_EQ(Call("GET", "/static/app.js").content_type,
             "text/javascript; charset=utf-8");
   EXPECT_EQ(Code(Call("GET", "/static/nothing.js")), 404);
+}
+
+// A state that the page does not ask for would hide streams.
+TEST_F(RoutesTest, ThePageAsksForEveryState) {
+  const HttpResponse page = Call("GET", "/static/api.js");
+  const auto& states = *v1::StreamState_descriptor();
+  for (int i = 1; i < states.value_count(); ++i) {
+    const std::string name = absl::AsciiStrToLower(
+        absl::StripPrefix(states.value(i)->name(), "STREAM_STATE_"));
+    EXPECT_THAT(page.body, ContainsRegex(absl::StrCat("[\"=]", name, "[\"&]")));
+  }
 }
 
 }  // namespace
