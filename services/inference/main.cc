@@ -45,7 +45,7 @@ int Fail(const absl::Status& status) {
 }
 
 int Serve(const InferenceConfig& config, const std::string& data_dir) {
-  LogInfo("starting", {{"data_dir", data_dir},
+  LogInfo("configuration", {{"data_dir", data_dir},
                        {"models_dir", config.registry.models_dir},
                        {"weights_dir", config.registry.weights_dir},
                        {"config", absl::StrJoin(config.effective, " ")}});
