@@ -83,6 +83,10 @@ std::string PercentEncode(absl::string_view text) {
   return out;
 }
 
+std::string UserInfo(absl::string_view user, absl::string_view password) {
+  return absl::StrCat(PercentEncode(user), ":", PercentEncode(password));
+}
+
 bool PercentsAreValid(absl::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') continue;
@@ -236,6 +240,15 @@ absl::Status Bad(absl::string_view rule, absl::string_view url) {
       "rtsp_url ", rule, ", got ", Shown(ShowUnparsed(url.substr(0, 4096)))));
 }
 
+// rtsp://admin:12/34@host/ reads as host `admin`, port 12.
+constexpr absl::string_view kAtAfterHost =
+    "must not hold an @ after the host: is there a / or ? in the password "
+    "(written %2F, %3F), or an @ in the path (written %40)?";
+
+bool MayHoldAPassword(absl::string_view authority, absl::string_view path) {
+  return absl::StrContains(authority, ':') && absl::StrContains(path, '@');
+}
+
 bool IsHostName(absl::string_view host) {
   if (host.empty() || host.size() > 253) return false;
   return std::all_of(host.begin(), host.end(), [](char c) {
@@ -322,26 +335,21 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
     CAMHERD_RETURN_IF_ERROR(CheckCredential("rtsp_url's user", result.user_));
     CAMHERD_RETURN_IF_ERROR(
         CheckCredential("rtsp_url's password", result.password_));
-    if (!result.user_.empty() || !result.password_.empty()) {
+    if (result.has_credentials()) {
       user_info = PercentEncode(result.user_);
       if (colon != absl::string_view::npos) {
         absl::StrAppend(&user_info, ":", PercentEncode(result.password_));
       }
     }
-  } else if (absl::StrContains(authority, ':') &&
-             absl::StrContains(path, '@')) {
-    // rtsp://admin:12/34@host/ reads as host `admin`, port 12.
-    return Bad(
-        "must not hold an @ after the host: is there a / or ? in the password "
-        "(written %2F, %3F), or an @ in the path (written %40)?",
-        url);
+  } else if (MayHoldAPassword(authority, path)) {
+    return Bad(kAtAfterHost, url);
   }
   CAMHERD_RETURN_IF_ERROR(CheckCredential("user", user));
   CAMHERD_RETURN_IF_ERROR(CheckCredential("password", password));
   if (!user.empty()) {
     result.user_ = std::string(user);
     result.password_ = std::string(password);
-    user_info = absl::StrCat(PercentEncode(user), ":", PercentEncode(password));
+    user_info = UserInfo(user, password);
   } else if (!password.empty()) {
     return absl::InvalidArgumentError(
         "user must not be empty where password "
@@ -390,23 +398,50 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
   }
 
   result.host_ = absl::AsciiStrToLower(host);
-  result.path_ = std::string(path.substr(0, path.find('?')));
-  const std::string scheme = result.tls_ ? "rtsps://" : "rtsp://";
-  const std::string where = absl::StrCat(
+  result.authority_ = absl::StrCat(
       absl::StartsWith(authority, "[") ? absl::StrCat("[", result.host_, "]")
                                        : result.host_,
       has_port ? absl::StrCat(":", result.port_) : "");
-  result.full_ = absl::StrCat(scheme, user_info, user_info.empty() ? "" : "@",
-                              where, path);
-  result.masked_ = absl::StrCat(scheme, user_info.empty() ? "" : kUserInfoMask,
-                                where, MaskPathAndQuery(path));
+  result.path_and_query_ = std::string(path);
+  CAMHERD_RETURN_IF_ERROR(result.Compose(user_info));
+  return result;
+}
+
+absl::Status CameraUrl::Compose(absl::string_view user_info) {
+  const absl::string_view scheme = tls_ ? "rtsps://" : "rtsp://";
+  full_ = absl::StrCat(scheme, user_info, user_info.empty() ? "" : "@",
+                       authority_, path_and_query_);
+  masked_ = absl::StrCat(scheme, user_info.empty() ? "" : kUserInfoMask,
+                         authority_, MaskPathAndQuery(path_and_query_));
+  if (user_info.empty() && MayHoldAPassword(authority_, path_and_query_)) {
+    return Bad(kAtAfterHost, full_);
+  }
+  if (full_.size() > kMaxUrl) {
+    return Bad(absl::StrCat("must be at most ", kMaxUrl,
+                            " characters with its user and password "
+                            "percent-encoded"),
+               full_);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CameraUrl> CameraUrl::WithCredentials(
+    absl::string_view user, absl::string_view password) const {
+  CAMHERD_RETURN_IF_ERROR(CheckCredential("user", user));
+  CAMHERD_RETURN_IF_ERROR(CheckCredential("password", password));
+  CameraUrl result = *this;
+  result.user_ = std::string(user);
+  result.password_ = std::string(password);
+  CAMHERD_RETURN_IF_ERROR(
+      result.Compose(result.has_credentials() ? UserInfo(user, password) : ""));
   return result;
 }
 
 std::string CameraUrl::ProcessName() const {
   constexpr size_t kMaxName = 64;
   // Masking neither adds nor takes a `/`, so the last segments correspond.
-  absl::string_view path = path_;
+  absl::string_view path =
+      absl::string_view(path_and_query_).substr(0, path_and_query_.find('?'));
   while (absl::ConsumeSuffix(&path, "/")) {
   }
   const std::string masked = MaskPathAndQuery(path);

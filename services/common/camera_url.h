@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -11,7 +12,8 @@ namespace camherd {
 
 // The address of a camera, credentials included. Its only formatter masks:
 // whatever is printed, logged, answered or recorded goes through Masked().
-// Full() exists for the connection itself and for capture.db (mode 0600).
+// Full() exists for the connection itself and for capture.db (mode 0600), and
+// what it gives parses again, as the same URL.
 //
 // Immutable and thread-safe.
 class CameraUrl {
@@ -19,12 +21,18 @@ class CameraUrl {
   // Parses `rtsp://` and `rtsps://` URLs strictly (RFC 3986, RFC 7826 §4.2).
   // kInvalidArgument, naming the field `rtsp_url` and the masked value, for
   // other schemes, control characters and spaces, an empty host, a bad port,
-  // two `@` in the authority, or more than 2048 characters. The scheme is
-  // lower-cased (FFmpeg takes no other). `user` and `password`, unencoded,
-  // replace the URL's user info where `user` is not empty.
+  // two `@` in the authority, or more than 2048 characters (also once the user
+  // info is percent-encoded). The scheme is lower-cased (FFmpeg takes no
+  // other). `user` and `password`, unencoded, replace the URL's user info where
+  // `user` is not empty.
   static absl::StatusOr<CameraUrl> Parse(absl::string_view url,
                                          absl::string_view user = "",
                                          absl::string_view password = "");
+
+  // The same camera with these, unencoded; both empty: without user info.
+  // kInvalidArgument as Parse.
+  absl::StatusOr<CameraUrl> WithCredentials(absl::string_view user,
+                                            absl::string_view password) const;
 
   // With user info, percent-encoded.
   const std::string& Full() const { return full_; }
@@ -55,10 +63,16 @@ class CameraUrl {
  private:
   CameraUrl() = default;
 
+  // Puts full_ and masked_ together. kInvalidArgument if Parse would refuse
+  // the result.
+  absl::Status Compose(absl::string_view user_info);
+
   std::string full_;
   std::string masked_;
   std::string host_;
-  std::string path_;
+  // Host and port as they are written, and what follows them.
+  std::string authority_;
+  std::string path_and_query_;
   std::string user_;
   std::string password_;
   uint16_t port_ = 554;

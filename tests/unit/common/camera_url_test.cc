@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 #include <vector>
 
@@ -120,6 +121,113 @@ TEST(CameraUrlTest, CredentialsThatCouldForgeAHeaderAreRefused) {
   EXPECT_THAT(CameraUrl::Parse("rtsp://h/", "u", std::string(300, 'p')),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "password must be at most 256 bytes, got 300"));
+}
+
+TEST(CameraUrlTest, AUrlThatGrowsTooLongByEncodingIsRefusedWithoutItsSecret) {
+  const std::string url = absl::StrCat("rtsp://u:canary", std::string(200, '!'),
+                                       "@h/", std::string(1700, 'x'));
+  ASSERT_LT(url.size(), 2048u);
+  const auto too_long =
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("rtsp_url must be at most 2048 characters"),
+                     Not(HasSubstr("canary"))));
+  EXPECT_THAT(CameraUrl::Parse(url), too_long);
+  EXPECT_THAT(CameraUrl::Parse("rtsp://h/" + std::string(1700, 'x'), "u",
+                               "canary" + std::string(200, '!')),
+              too_long);
+}
+
+TEST(CameraUrlTest, AnAtInThePathIsRefusedAlsoBehindEmptyUserInfo) {
+  for (const char* url :
+       {"rtsp://h:554/cam@1", "rtsp://@h:554/cam@1", "rtsp://:@h:554/cam@1"}) {
+    EXPECT_THAT(CameraUrl::Parse(url),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("%40")))
+        << url;
+  }
+  EXPECT_EQ(Parsed("rtsp://u:p@h:554/cam@1").Full(), "rtsp://u:p@h:554/cam@1");
+}
+
+TEST(CameraUrlTest, OtherCredentialsReplaceTheUserInfo) {
+  const CameraUrl url = Parsed("rtsps://old:canary@[::1]:8554/a?b=c");
+  EXPECT_EQ(url.WithCredentials("us@er", "p:")->Full(),
+            "rtsps://us%40er:p%3A@[::1]:8554/a?b=c");
+  EXPECT_EQ(url.WithCredentials("", "p")->Full(),
+            "rtsps://:p@[::1]:8554/a?b=c");
+  const auto without = url.WithCredentials("", "");
+  ASSERT_THAT(without, camherd::testing::IsOk());
+  EXPECT_EQ(without->Full(), "rtsps://[::1]:8554/a?b=c");
+  EXPECT_EQ(without->Masked(), "rtsps://[::1]:8554/a?b=c");
+  EXPECT_FALSE(without->has_credentials());
+  EXPECT_THAT(
+      url.WithCredentials("u", "canary\n"),
+      StatusIs(absl::StatusCode::kInvalidArgument, Not(HasSubstr("canary"))));
+}
+
+// URLs of odd parts, put together at random.
+class OddUrls {
+ public:
+  std::string Next() {
+    return absl::StrCat(
+        Pick({"rtsp://", "rtsps://", "RTSP://"}),
+        Pick({"", "", "@", ":@", "u@", "u:@", ":p@", "u:p@", "u:a:b@",
+              "u%3a:%40%25@", "%c3%a9:!$&'@", "u%00:p@", "a:b@c@"}),
+        Pick({"h", "H.x", "h:554", "h:00554", "[::1]", "[2001:DB8::1]:8554",
+              "127.0.0.1:1", "u:12", "h:65536", ""}),
+        Pick({"", "/", "?", "/x", "//", "/cam@1", "/u:p@h/x", "/a%40b", "/a%zz",
+              "?src=rtsp://u:p@cam/1", "/pwd=p?token=t", "/a/../b;c,d"}),
+        Long());
+  }
+  // For the fields `user` and `password`.
+  std::string Credential() {
+    return std::string(Pick({"", "", "u", "p@:/?#%", "\xc3\xa9", "a b"})) +
+           (Chance(20) ? std::string(200, '%') : "");
+  }
+
+ private:
+  bool Chance(unsigned one_in) { return random_() % one_in == 0; }
+  const char* Pick(const std::vector<const char*>& from) {
+    return from[random_() % from.size()];
+  }
+  // Brings some near to the limit, from both sides.
+  std::string Long() {
+    return Chance(4) ? std::string(1300 + random_() % 800, 'x') : "";
+  }
+
+  std::mt19937 random_{20240501};
+};
+
+void ExpectTheSame(const CameraUrl& again, const CameraUrl& url) {
+  EXPECT_EQ(again.Full(), url.Full());
+  EXPECT_EQ(again.Masked(), url.Masked());
+  EXPECT_EQ(again.user(), url.user());
+  EXPECT_EQ(again.password(), url.password());
+  EXPECT_EQ(again.host(), url.host());
+  EXPECT_EQ(again.port(), url.port());
+  EXPECT_EQ(again.tls(), url.tls());
+  EXPECT_EQ(again.ProcessName(), url.ProcessName());
+}
+
+TEST(CameraUrlTest, WhateverWasAcceptedParsesAgainAsTheSameUrl) {
+  OddUrls odd;
+  int accepted = 0;
+  for (int i = 0; i < 20000 && !HasFailure(); ++i) {
+    const std::string text = odd.Next();
+    const std::string user = odd.Credential();
+    const std::string password = odd.Credential();
+    SCOPED_TRACE(absl::StrCat(text, " user ", user, " password ", password));
+    const auto url = CameraUrl::Parse(text, user, password);
+    if (!url.ok()) continue;
+    ++accepted;
+    const auto again = CameraUrl::Parse(url->Full());
+    ASSERT_THAT(again, camherd::testing::IsOk());
+    ExpectTheSame(*again, *url);
+    const auto other = url->WithCredentials(odd.Credential(), odd.Credential());
+    if (!other.ok()) continue;
+    const auto other_again = CameraUrl::Parse(other->Full());
+    ASSERT_THAT(other_again, camherd::testing::IsOk());
+    ExpectTheSame(*other_again, *other);
+  }
+  EXPECT_GT(accepted, 1000);
 }
 
 struct BadUrl {
