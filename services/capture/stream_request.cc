@@ -140,28 +140,30 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
   return out;
 }
 
-absl::StatusOr<CameraUrl> UpdatedUrl(const CameraUrl& current,
+absl::StatusOr<CameraUrl> UpdatedUrl(const std::optional<CameraUrl>& current,
                                      const v1::UpdateStreamRequest& request) {
-  std::string user = current.user();
-  std::string password = current.password();
+  std::optional<CameraUrl> url = current;
   if (request.has_rtsp_url()) {
     if (request.rtsp_url().empty()) {
       return absl::InvalidArgumentError("rtsp_url must not be empty, got \"\"");
     }
-    CAMHERD_ASSIGN_OR_RETURN(CameraUrl url,
-                             CameraUrl::Parse(request.rtsp_url()));
-    if (url.has_credentials() || url.host() != current.host() ||
-        url.port() != current.port()) {
-      user = url.user();
-      password = url.password();
-    }
+    CAMHERD_ASSIGN_OR_RETURN(url, CameraUrl::Parse(request.rtsp_url()));
+  } else if (!url.has_value()) {
+    return absl::InvalidArgumentError(
+        "rtsp_url must be given where the stored one cannot be used");
   }
+  const bool keeps = current.has_value() && !url->has_credentials() &&
+                     url->host() == current->host() &&
+                     url->port() == current->port();
+  std::string user = keeps ? current->user() : url->user();
+  std::string password = keeps ? current->password() : url->password();
   if (request.has_user()) user = request.user();
   if (request.has_password()) password = request.password();
-  CAMHERD_RETURN_IF_ERROR(CheckCredentials(user, password));
-  return CameraUrl::Parse(
-      request.has_rtsp_url() ? request.rtsp_url() : current.Full(), user,
-      password);
+  if (request.has_user() || request.has_password()) {
+    CAMHERD_RETURN_IF_ERROR(CheckCredentials(user, password));
+  }
+  if (user == url->user() && password == url->password()) return *url;
+  return url->WithCredentials(user, password);
 }
 
 std::string Difference(const CameraUrl& url, const v1::Stream& running,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,8 +48,10 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
 
 // The source after an update. What is absent stays: user and password go on
 // with a new URL that has none of its own, but only to the same host and
-// port, since the caller need not know them.
-absl::StatusOr<CameraUrl> UpdatedUrl(const CameraUrl& current,
+// port, since the caller need not know them. An empty user with an empty
+// password takes them out. `current` is missing where the stored URL could not
+// be read; then the request must bring one.
+absl::StatusOr<CameraUrl> UpdatedUrl(const std::optional<CameraUrl>& current,
                                      const v1::UpdateStreamRequest& request);
 
 // What a running stream has other than the request, as a sentence; empty:

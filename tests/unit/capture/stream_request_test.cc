@@ -151,6 +151,47 @@ TEST(StreamRequestTest, APasswordAloneReplacesThePassword) {
   EXPECT_THAT(url->Full(), HasSubstr("user:a%40b%3Ac%2Fd@127.0.0.1:8554/demo"));
 }
 
+TEST(StreamRequestTest, AnEmptyUserAndPasswordTakeTheCredentialsOut) {
+  const auto current = CheckStartRequest(Good(), {});
+  v1::UpdateStreamRequest update;
+  update.set_user("");
+  update.set_password("");
+  auto url = UpdatedUrl(current->url, update);
+  ASSERT_THAT(url, IsOk());
+  EXPECT_EQ(url->Full(), "rtsp://127.0.0.1:8554/demo");
+  update.set_rtsp_url("rtsp://other:hunter3@127.0.0.1:8554/other");
+  url = UpdatedUrl(current->url, update);
+  ASSERT_THAT(url, IsOk());
+  EXPECT_EQ(url->Full(), "rtsp://127.0.0.1:8554/other");
+  update.clear_password();
+  EXPECT_THAT(UpdatedUrl(current->url, update),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("user must not be empty"),
+                             Not(HasSubstr("hunter")))));
+}
+
+TEST(StreamRequestTest, AnUpdateOfSomethingElseLeavesTheUrlAsItIs) {
+  for (const char* text : {"rtsp://user@h/x", "rtsp://:hunter2@h/x"}) {
+    const auto current = CameraUrl::Parse(text);
+    ASSERT_THAT(current, IsOk());
+    const auto url = UpdatedUrl(*current, v1::UpdateStreamRequest());
+    ASSERT_THAT(url, IsOk());
+    EXPECT_EQ(url->Full(), text);
+  }
+}
+
+TEST(StreamRequestTest, WhereTheStoredUrlCannotBeUsedAnUpdateBringsOne) {
+  v1::UpdateStreamRequest update;
+  EXPECT_THAT(UpdatedUrl(std::nullopt, update),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("rtsp_url must be given")));
+  update.set_rtsp_url("rtsp://h/x");
+  update.set_user("user");
+  const auto url = UpdatedUrl(std::nullopt, update);
+  ASSERT_THAT(url, IsOk());
+  EXPECT_EQ(url->Full(), "rtsp://user:@h/x");
+}
+
 TEST(StreamRequestTest, ASecondNameGetsANumberWithin64Characters) {
   const auto never = [](const std::string&) { return false; };
   EXPECT_EQ(UniqueName("demo", never), "demo");
