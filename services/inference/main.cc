@@ -46,9 +46,9 @@ int Fail(const absl::Status& status) {
 
 int Serve(const InferenceConfig& config, const std::string& data_dir) {
   LogInfo("configuration", {{"data_dir", data_dir},
-                       {"models_dir", config.registry.models_dir},
-                       {"weights_dir", config.registry.weights_dir},
-                       {"config", absl::StrJoin(config.effective, " ")}});
+                            {"models_dir", config.registry.models_dir},
+                            {"weights_dir", config.registry.weights_dir},
+                            {"config", absl::StrJoin(config.effective, " ")}});
   if (const absl::Status made = MakeDirs(data_dir); !made.ok()) {
     return Fail(made);
   }
