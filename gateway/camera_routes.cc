@@ -6,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "gateway/answers.h"
 #include "gateway/request_fields.h"
-#include "gateway/request_parser.h"
 #include "gateway/route_row.h"
 #include "services/common/status_macros.h"
+#include "services/common/utf8.h"
 
 namespace camherd::gateway {
 namespace {

@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/common/utf8.h"
 
 namespace camherd::gateway {
 namespace {
@@ -321,34 +322,6 @@ absl::StatusOr<Fields> ParseForm(absl::string_view text) {
     fields.emplace_back(*std::move(name), *std::move(value));
   }
   return fields;
-}
-
-// Source: the table of well-formed sequences, Unicode 15 §3.9, table 3-7.
-bool IsUtf8(absl::string_view text) {
-  size_t i = 0;
-  const auto byte = [&](size_t at) -> unsigned {
-    return at < text.size() ? static_cast<unsigned char>(text[at]) : 0;
-  };
-  const auto tail = [&](size_t at) { return (byte(at) & 0xc0) == 0x80; };
-  while (i < text.size()) {
-    const unsigned a = byte(i);
-    const unsigned b = byte(i + 1);
-    if (a < 0x80) {
-      i += 1;
-    } else if (a >= 0xc2 && a <= 0xdf && tail(i + 1)) {
-      i += 2;
-    } else if (a >= 0xe0 && a <= 0xef && tail(i + 1) && tail(i + 2) &&
-               !(a == 0xe0 && b < 0xa0) && !(a == 0xed && b > 0x9f)) {
-      i += 3;
-    } else if (a >= 0xf0 && a <= 0xf4 && tail(i + 1) && tail(i + 2) &&
-               tail(i + 3) && !(a == 0xf0 && b < 0x90) &&
-               !(a == 0xf4 && b > 0x8f)) {
-      i += 4;
-    } else {
-      return false;
-    }
-  }
-  return true;
 }
 
 std::string HostOf(absl::string_view authority) {

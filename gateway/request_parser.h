@@ -60,9 +60,6 @@ std::string PercentEncodePath(absl::string_view path);
 // fields, or a name twice.
 absl::StatusOr<Fields> ParseForm(absl::string_view text);
 
-// True if `text` is UTF-8 without surrogates and overlong forms.
-bool IsUtf8(absl::string_view text);
-
 // The host of a Host header or an origin, lower-case, without port and
 // brackets. Empty: malformed.
 std::string HostOf(absl::string_view authority);
