@@ -47,20 +47,10 @@ int64_t Total(const google::protobuf::Map<std::string, int64_t>& by_reason) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<StreamSession>> StreamSession::Create(
-    const Options& options, const StreamStore::StoredStream& stored,
-    StreamStore& store, BatchSender& sender, Clock& clock,
-    std::atomic<int64_t>& total_spool_bytes) {
-  CAMHERD_ASSIGN_OR_RETURN(CameraUrl url, CameraUrl::Parse(stored.url));
-  return std::unique_ptr<StreamSession>(
-      new StreamSession(options, stored, std::move(url), store, sender, clock,
-                        total_spool_bytes));
-}
-
 StreamSession::StreamSession(const Options& options,
                              const StreamStore::StoredStream& stored,
-                             CameraUrl url, StreamStore& store,
-                             BatchSender& sender, Clock& clock,
+                             StreamStore& store, BatchSender& sender,
+                             Clock& clock,
                              std::atomic<int64_t>& total_spool_bytes)
     : options_(options),
       stream_id_(stored.stream.stream_id()),
@@ -75,7 +65,7 @@ StreamSession::StreamSession(const Options& options,
       clock_(clock),
       total_spool_bytes_(total_spool_bytes),
       stream_(stored.stream),
-      url_(std::move(url)),
+      stored_url_(stored.url),
       host_ip_(stored.host_ip),
       frame_seq_(stored.frame_seq),
       batch_seq_(stored.batch_seq),
@@ -84,11 +74,20 @@ StreamSession::StreamSession(const Options& options,
       acknowledged_(stored.acknowledged),
       grid_(stored.grid),
       connects_before_(stored.stream.connects()),
-      disconnects_before_(stored.stream.disconnects()),
-      ended_(!stored.stream.desired_running()) {
+      disconnects_before_(stored.stream.disconnects()) {
   stream_.set_state(v1::STREAM_STATE_STARTING);
   stream_.clear_state_reason();
   *stream_.mutable_state_since() = ToProto(clock.Now());
+  auto url = CameraUrl::Parse(stored.url);
+  if (url.ok()) {
+    url_ = *std::move(url);
+    return;
+  }
+  stream_.set_state(v1::STREAM_STATE_NOT_FOUND);
+  stream_.set_state_reason(
+      absl::StrCat("the stored URL cannot be used: ", url.status().message()));
+  LogError("stream without a usable URL",
+           {{"stream", stream_id_}, {"reason", stream_.state_reason()}});
 }
 
 void StreamSession::AddSpoolBytes(int64_t delta) {
@@ -96,26 +95,49 @@ void StreamSession::AddSpoolBytes(int64_t delta) {
   total_spool_bytes_ += delta;
 }
 
-absl::Status StreamSession::Recover(
-    const std::vector<StreamStore::BatchRow>& batches) {
+void StreamSession::Recover(const std::vector<StreamStore::BatchRow>& batches) {
   absl::MutexLock lock(&mu_);
-  CAMHERD_RETURN_IF_ERROR(RecoverFrames(batches));
-  CAMHERD_RETURN_IF_ERROR(RecoverBrightest());
-  if (!stream_.desired_running()) {
-    CAMHERD_RETURN_IF_ERROR(SealOpen(/*also_rest=*/true));
-    RemoveFoldersIfDone();
-    return absl::OkStatus();
+  if (absl::Status status = RecoverFrames(batches); !status.ok()) {
+    LogError("spool not recovered",
+             {{"stream", stream_id_}, {"status", status}});
   }
+  if (absl::Status status = RecoverBrightest(); !status.ok()) {
+    LogError("brightest frames not recovered",
+             {{"stream", stream_id_}, {"status", status}});
+  }
+  if (stream_.desired_running()) CountTimeAway();
+  TrySealOpen(/*also_rest=*/!stream_.desired_running());
+  RemoveFoldersIfDone();
+}
+
+void StreamSession::CountTimeAway() {
   const absl::Duration interval = absl::Seconds(stream_.interval_seconds());
   absl::Duration rest;
   const int64_t missed =
       absl::IDivDuration(clock_.Now() - last_activity_, interval, &rest);
-  if (missed > 0) {
-    last_activity_ += missed * interval;
-    CAMHERD_RETURN_IF_ERROR(
-        store_.AddMissed(session_id_, "service_down", missed, last_activity_));
+  if (missed <= 0) return;
+  last_activity_ += missed * interval;
+  if (absl::Status status =
+          store_.AddMissed(session_id_, "service_down", missed, last_activity_);
+      !status.ok()) {
+    LogError("missed samples not counted",
+             {{"stream", stream_id_}, {"status", status}});
+    uncounted_["service_down"] += missed;
   }
-  return SealOpen(/*also_rest=*/false);
+}
+
+void StreamSession::CatchUp() {
+  absl::MutexLock lock(&mu_);
+  if (discarded_) return;
+  if (folders_missing_ && stream_.desired_running()) {
+    folders_missing_ =
+        !MakeDirs(spool_dir_).ok() || !MakeDirs(brightest_dir_).ok();
+  }
+  // Their first failure has been logged.
+  CountUncounted().IgnoreError();
+  if (open_.empty()) return;
+  SealOpen(/*also_rest=*/ended_).IgnoreError();
+  RemoveFoldersIfDone();
 }
 
 absl::Status StreamSession::RecoverFrames(
@@ -145,32 +167,46 @@ absl::Status StreamSession::RecoverFrames(
       ++orphans;
     }
   }
+  // What cannot be dropped now is found missing again when it is sealed or
+  // sent.
+  absl::Status dropped;
   if (!lost.empty()) {
+    dropped = store_.DropFrames(session_id_, lost, "file_lost");
+    if (!dropped.ok()) open_.clear();
     for (const StreamStore::FrameRow& row : rows) {
-      if (std::count(lost.begin(), lost.end(), row.info.frame_seq()) > 0) {
+      if (row.batch_seq != 0) continue;
+      if (!dropped.ok()) {
+        open_.push_back(row.info);
+      } else if (std::count(lost.begin(), lost.end(), row.info.frame_seq()) >
+                 0) {
         AddSpoolBytes(-row.info.size_bytes());
       }
     }
-    CAMHERD_RETURN_IF_ERROR(store_.DropFrames(session_id_, lost, "file_lost"));
   }
   for (const StreamStore::BatchRow& batch : batches) {
-    if (lost_batches.count(batch.key.batch_seq) == 0) {
-      ++batches_pending_;
-      sender_.Add(batch.key, batch.sealed_at, batch.fate_unknown);
-      continue;
+    if (lost_batches.count(batch.key.batch_seq) > 0) {
+      const absl::Status status = DropLostBatch(batch);
+      if (status.ok()) continue;
+      dropped = status;
     }
-    CAMHERD_ASSIGN_OR_RETURN(const auto rest, store_.GetBatch(batch.key));
-    CAMHERD_RETURN_IF_ERROR(store_.BatchDropped(batch.key, "file_lost"));
-    AddSpoolBytes(-batch.bytes);
-    for (const int64_t seq : rest.frame_seqs) {
-      UnlinkFile(FrameFile(spool_dir_, seq)).IgnoreError();
-    }
+    ++batches_pending_;
+    sender_.Add(batch.key, batch.sealed_at, batch.fate_unknown);
   }
   if (orphans > 0 || !lost.empty() || !lost_batches.empty()) {
     LogWarning("spool recovered", {{"stream", stream_id_},
                                    {"files_removed", orphans},
                                    {"frames_lost", lost.size()},
                                    {"batches_lost", lost_batches.size()}});
+  }
+  return dropped;
+}
+
+absl::Status StreamSession::DropLostBatch(const StreamStore::BatchRow& batch) {
+  CAMHERD_ASSIGN_OR_RETURN(const auto rest, store_.GetBatch(batch.key));
+  CAMHERD_RETURN_IF_ERROR(store_.BatchDropped(batch.key, "file_lost"));
+  AddSpoolBytes(-batch.bytes);
+  for (const int64_t seq : rest.frame_seqs) {
+    UnlinkFile(FrameFile(spool_dir_, seq)).IgnoreError();
   }
   return absl::OkStatus();
 }
@@ -182,8 +218,8 @@ absl::Status StreamSession::RecoverBrightest() {
   for (const v1::FrameInfo& frame : frames) {
     const std::string path = FrameFile(brightest_dir_, frame.frame_seq());
     if (!FileSize(path).ok()) {
-      CAMHERD_RETURN_IF_ERROR(
-          store_.RemoveBrightest(session_id_, frame.frame_seq()));
+      // A row that stays is looked at again after the next start.
+      store_.RemoveBrightest(session_id_, frame.frame_seq()).IgnoreError();
       continue;
     }
     ranker_.Accept(frame);
@@ -205,8 +241,11 @@ absl::Status StreamSession::RecoverBrightest() {
 }
 
 absl::Status StreamSession::MakeFolders() {
-  CAMHERD_RETURN_IF_ERROR(MakeDirs(spool_dir_));
-  return MakeDirs(brightest_dir_);
+  absl::MutexLock lock(&mu_);
+  absl::Status status = MakeDirs(spool_dir_);
+  if (status.ok()) status = MakeDirs(brightest_dir_);
+  folders_missing_ = !status.ok();
+  return status;
 }
 
 void StreamSession::OnAssigned() {
@@ -226,10 +265,7 @@ void StreamSession::OnSample(const v1::SampleTaken& sample) {
     return;
   }
   CommitSample(sample);
-  if (absl::Status status = SealOpen(/*also_rest=*/ended_); !status.ok()) {
-    // They stay open, and are sealed with the next sample.
-    LogError("batch not sealed", {{"stream", stream_id_}, {"status", status}});
-  }
+  TrySealOpen(/*also_rest=*/ended_);
 }
 
 void StreamSession::CommitSample(const v1::SampleTaken& sample) {
@@ -280,26 +316,28 @@ void StreamSession::CommitSample(const v1::SampleTaken& sample) {
   stream_.set_effective_mode(sample.effective_mode());
   stream_.set_gop_seconds(sample.gop_seconds());
   stream_.set_received_bytes(sample.received_bytes());
-  if (uncounted_ > 0) CountMissed("disk_error", 0);
+  CountUncounted().IgnoreError();
 }
 
 void StreamSession::CountMissed(const std::string& reason, int64_t count) {
-  // What could not be counted before was lost to the disk.
-  if (uncounted_ > 0 &&
-      store_.AddMissed(session_id_, "disk_error", uncounted_, clock_.Now())
-          .ok()) {
-    uncounted_ = 0;
-  }
   if (count <= 0) return;
-  if (absl::Status status =
-          store_.AddMissed(session_id_, reason, count, clock_.Now());
-      !status.ok()) {
+  uncounted_[reason] += count;
+  if (absl::Status status = CountUncounted(); !status.ok()) {
     LogError("missed samples not counted",
              {{"stream", stream_id_}, {"status", status}});
-    uncounted_ += count;
-    return;
   }
-  last_activity_ = clock_.Now();
+}
+
+absl::Status StreamSession::CountUncounted() {
+  while (!uncounted_.empty()) {
+    const auto it = uncounted_.begin();
+    const absl::Time now = clock_.Now();
+    CAMHERD_RETURN_IF_ERROR(
+        store_.AddMissed(session_id_, it->first, it->second, now));
+    last_activity_ = now;
+    uncounted_.erase(it);
+  }
+  return absl::OkStatus();
 }
 
 void StreamSession::OnMissed(const v1::SamplesMissed& missed) {
@@ -365,11 +403,16 @@ void StreamSession::OnEnded() {
     RemoveFolder(spool_dir_);
     return;
   }
-  if (uncounted_ > 0) CountMissed("disk_error", 0);
-  if (absl::Status status = SealOpen(/*also_rest=*/true); !status.ok()) {
+  CountUncounted().IgnoreError();
+  TrySealOpen(/*also_rest=*/true);
+  RemoveFoldersIfDone();
+}
+
+void StreamSession::TrySealOpen(bool also_rest) {
+  // Frames that stay open are sealed with the next sample, or by CatchUp.
+  if (absl::Status status = SealOpen(also_rest); !status.ok()) {
     LogError("batch not sealed", {{"stream", stream_id_}, {"status", status}});
   }
-  RemoveFoldersIfDone();
 }
 
 absl::Status StreamSession::SealOpen(bool also_rest) {
@@ -457,15 +500,21 @@ absl::Status StreamSession::Update(const v1::Stream& spec,
   updated.set_sampling_mode(spec.sampling_mode());
   *updated.mutable_models() = spec.models();
   if (updated.SerializeAsString() == stream_.SerializeAsString() &&
-      url == url_) {
+      url_.has_value() && url == *url_) {
     return absl::OkStatus();
   }
   if (!std::equal(updated.models().begin(), updated.models().end(),
                   stream_.models().begin(), stream_.models().end())) {
     CAMHERD_RETURN_IF_ERROR(SealOpen(/*also_rest=*/true));
   }
+  if (!url_.has_value()) {
+    updated.set_state(v1::STREAM_STATE_STARTING);
+    updated.clear_state_reason();
+    *updated.mutable_state_since() = ToProto(clock_.Now());
+  }
   CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(updated, url.Full()));
   stream_ = std::move(updated);
+  stored_url_ = url.Full();
   url_ = url;
   return absl::OkStatus();
 }
@@ -475,7 +524,7 @@ absl::Status StreamSession::MarkStopped() {
   v1::Stream stopped = stream_;
   stopped.set_desired_running(false);
   *stopped.mutable_stopped_at() = ToProto(clock_.Now());
-  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(stopped, url_.Full()));
+  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(stopped, stored_url_));
   stream_ = std::move(stopped);
   return absl::OkStatus();
 }
@@ -638,7 +687,7 @@ v1::Stream StreamSession::Spec() const {
   return stream;
 }
 
-CameraUrl StreamSession::url() const {
+std::optional<CameraUrl> StreamSession::url() const {
   absl::MutexLock lock(&mu_);
   return url_;
 }

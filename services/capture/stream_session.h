@@ -3,7 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,7 +30,10 @@ namespace camherd::capture {
 // leaves connections to the worker, scheduling to the sender, and identity to
 // the supervisor.
 //
-// Lifecycle: a row in the store -> constructed -> Recover once -> events.
+// Lifecycle: a row in the store -> constructed -> Recover once -> events. A
+// disk that is full or fails stops none of this: what cannot be counted,
+// sealed or made now waits for CatchUp.
+//
 // Thread-safe; `mu_` is taken before those of the store and the sender.
 class StreamSession {
  public:
@@ -43,22 +46,26 @@ class StreamSession {
     std::string host_ip;
   };
 
-  // `stored.url` must parse. All references must outlive the session;
-  // `total_spool_bytes` is the sum over all sessions.
-  static absl::StatusOr<std::unique_ptr<StreamSession>> Create(
-      const Options& options, const StreamStore::StoredStream& stored,
-      StreamStore& store, BatchSender& sender, Clock& clock,
-      std::atomic<int64_t>& total_spool_bytes);
+  // All references must outlive the session; `total_spool_bytes` is the sum
+  // over all sessions. Where `stored.url` does not parse the session has no
+  // url() and says so in its state; its spool is sent all the same.
+  StreamSession(const Options& options, const StreamStore::StoredStream& stored,
+                StreamStore& store, BatchSender& sender, Clock& clock,
+                std::atomic<int64_t>& total_spool_bytes);
 
   // After a start of the service: makes rows and files agree (a file without a
   // row goes; a row without a file is dropped for "file_lost", with its whole
   // batch if it is sealed), counts the due samples of the time the service was
   // down, and seals what a stopped stream left open. `batches` are the
-  // session's own.
-  absl::Status Recover(const std::vector<StreamStore::BatchRow>& batches);
+  // session's own. What fails is logged.
+  void Recover(const std::vector<StreamStore::BatchRow>& batches);
 
   // Makes the folders. Called before the stream is assigned.
   absl::Status MakeFolders();
+
+  // Tries again what failed before: folders, missed samples that could not be
+  // counted, batches that could not be sealed.
+  void CatchUp();
 
   // Events of the worker, between OnAssigned and OnEnded.
   void OnAssigned();
@@ -91,7 +98,7 @@ class StreamSession {
   absl::StatusOr<v1::Stream> Snapshot();
   // Without accounting: for names and filters.
   v1::Stream Spec() const;
-  CameraUrl url() const;
+  std::optional<CameraUrl> url() const;
   bool desired_running() const;
   bool draining() const;
   int64_t spool_bytes() const;
@@ -115,15 +122,16 @@ class StreamSession {
   void StoreGrid(const v1::RenderGridResponse& grid);
 
  private:
-  StreamSession(const Options& options, const StreamStore::StoredStream& stored,
-                CameraUrl url, StreamStore& store, BatchSender& sender,
-                Clock& clock, std::atomic<int64_t>& total_spool_bytes);
-
   void AddSpoolBytes(int64_t delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CommitSample(const v1::SampleTaken& sample)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountMissed(const std::string& reason, int64_t count)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Counts what could not be counted before.
+  absl::Status CountUncounted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountTimeAway() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // SealOpen; what fails stays open.
+  void TrySealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Seals the first `count` open frames.
   absl::Status Seal(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LogState(const v1::StateChanged& state) const
@@ -132,6 +140,8 @@ class StreamSession {
   absl::Status DropLostFrames(const std::vector<int64_t>& seqs)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status RecoverFrames(const std::vector<StreamStore::BatchRow>& batches)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status DropLostBatch(const StreamStore::BatchRow& batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status RecoverBrightest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FillObserved(v1::Stream& stream) const
@@ -152,7 +162,9 @@ class StreamSession {
   mutable absl::Mutex mu_;
   // What was asked for, and of the observed what OnState and OnSample tell.
   v1::Stream stream_ ABSL_GUARDED_BY(mu_);
-  CameraUrl url_ ABSL_GUARDED_BY(mu_);
+  // As it is stored, and read.
+  std::string stored_url_ ABSL_GUARDED_BY(mu_);
+  std::optional<CameraUrl> url_ ABSL_GUARDED_BY(mu_);
   std::string host_ip_ ABSL_GUARDED_BY(mu_);
   int64_t frame_seq_ ABSL_GUARDED_BY(mu_);
   int64_t batch_seq_ ABSL_GUARDED_BY(mu_);
@@ -169,9 +181,12 @@ class StreamSession {
   // Of earlier runs of the service in this session.
   int64_t connects_before_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t disconnects_before_ ABSL_GUARDED_BY(mu_) = 0;
-  // Missed samples that could not be counted yet since the store failed.
-  int64_t uncounted_ ABSL_GUARDED_BY(mu_) = 0;
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  // Missed samples by reason that could not be counted yet since the store
+  // failed.
+  std::map<std::string, int64_t> uncounted_ ABSL_GUARDED_BY(mu_);
+  bool folders_missing_ ABSL_GUARDED_BY(mu_) = false;
+  // No worker has it.
+  bool ended_ ABSL_GUARDED_BY(mu_) = true;
   bool discarded_ ABSL_GUARDED_BY(mu_) = false;
   bool paused_ ABSL_GUARDED_BY(mu_) = false;
 };

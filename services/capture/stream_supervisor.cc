@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -63,21 +64,20 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
   }
   std::vector<EntryPtr> resumed;
   for (const StreamStore::StoredStream& stream : stored) {
-    auto session = StreamSession::Create(options_.session, stream, store_,
-                                         sender_, clock_, total_spool_bytes_);
-    if (!session.ok()) {
-      return absl::Status(
-          session.status().code(),
-          absl::StrCat("stream ", stream.stream.stream_id(),
-                       " of capture.db: ", session.status().message()));
-    }
+    // No stream's trouble, a full disk or a URL that no longer parses, keeps
+    // the others from running, nor the spool from being sent.
     auto entry = std::make_shared<Entry>();
-    entry->session = *std::move(session);
+    entry->session = std::make_unique<StreamSession>(
+        options_.session, stream, store_, sender_, clock_, total_spool_bytes_);
     entry->process_name = stream.stream.process_name();
-    CAMHERD_RETURN_IF_ERROR(
-        entry->session->Recover(batches_of[stream.stream.session_id()]));
+    entry->session->Recover(batches_of[stream.stream.session_id()]);
     const bool running = stream.stream.desired_running();
-    if (running) CAMHERD_RETURN_IF_ERROR(entry->session->MakeFolders());
+    if (running) {
+      if (absl::Status status = entry->session->MakeFolders(); !status.ok()) {
+        LogError("folders not made",
+                 {{"stream", stream.stream.stream_id()}, {"status", status}});
+      }
+    }
     absl::MutexLock lock(&mu_);
     if (running) {
       entry->phase_share = std::fmod(0.6180339887 * started_++, 1);
@@ -93,8 +93,10 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
   ConnectPacer pacer(options_.connects_per_second,
                      options_.connects_per_second_per_host);
   for (const EntryPtr& entry : resumed) {
+    const std::optional<CameraUrl> url = entry->session->url();
+    if (!url.has_value()) continue;
     absl::MutexLock op(&entry->op_mu);
-    Assign(*entry, pacer.Next(entry->session->url().host()));
+    Assign(*entry, pacer.Next(url->host()));
   }
   LogInfo("streams resumed", {{"streams", resumed.size()},
                               {"history", stored.size() - resumed.size()},
@@ -185,12 +187,14 @@ void StreamSupervisor::Reassign(const EntryPtr& entry) {
 }
 
 void StreamSupervisor::Assign(Entry& entry, absl::Duration connect_delay) {
+  const std::optional<CameraUrl> url = entry.session->url();
+  if (!url.has_value()) return;
   const v1::Stream spec = entry.session->Spec();
   v1::ToWorker message;
   v1::AssignStream& assign = *message.mutable_assign();
   assign.set_stream_id(spec.stream_id());
   assign.set_session_id(spec.session_id());
-  assign.set_url(entry.session->url().Full());
+  assign.set_url(url->Full());
   assign.set_transport(spec.transport());
   assign.set_interval_seconds(spec.interval_seconds());
   assign.set_phase_seconds(entry.phase_share * spec.interval_seconds());
@@ -271,16 +275,19 @@ absl::StatusOr<StreamSupervisor::EntryPtr> StreamSupervisor::FindRunning(
     if (it != running_.end()) found = it->second;
   } else {
     for (const auto& [name, entry] : running_) {
-      if (entry->session->auto_named() &&
-          entry->session->url().Masked() == request.url.Masked()) {
+      const std::optional<CameraUrl> url = entry->session->url();
+      if (entry->session->auto_named() && url.has_value() &&
+          url->Masked() == request.url.Masked()) {
         found = entry;
         break;
       }
     }
   }
   if (found == nullptr) return found;
+  const std::optional<CameraUrl> url = found->session->url();
   const std::string difference =
-      Difference(found->session->url(), found->session->Spec(), request);
+      url.has_value() ? Difference(*url, found->session->Spec(), request)
+                      : "its stored rtsp_url cannot be used";
   if (difference.empty()) return found;
   return absl::AlreadyExistsError(
       absl::StrCat("camera_id \"", found->process_name,
@@ -349,10 +356,9 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
       stored.stream.set_desired_running(true);
       stored.stream.set_node_id(options_.session.node_id);
       *stored.stream.mutable_started_at() = ToProto(now);
-      CAMHERD_ASSIGN_OR_RETURN(
-          entry->session,
-          StreamSession::Create(options_.session, stored, store_, sender_,
-                                clock_, total_spool_bytes_));
+      entry->session =
+          std::make_unique<StreamSession>(options_.session, stored, store_,
+                                          sender_, clock_, total_spool_bytes_);
       absl::Status status = entry->session->MakeFolders();
       if (status.ok()) status = store_.InsertStream(stored);
       if (!status.ok()) {
@@ -744,6 +750,7 @@ void StreamSupervisor::Housekeep() {
       total_spool_bytes_ <= kRoomToResume * options_.spool_total_max_bytes;
   for (const EntryPtr& entry : AllEntries()) {
     StreamSession& session = *entry->session;
+    session.CatchUp();
     if (room_for_all && session.spool_bytes() <=
                             kRoomToResume * options_.spool_stream_max_bytes) {
       Pause(*entry, false);

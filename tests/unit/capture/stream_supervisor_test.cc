@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <string>
 #include <vector>
@@ -44,6 +45,28 @@ class StreamSupervisorTest : public ::testing::Test {
     return bed_.supervisor->StartStream(request);
   }
 
+  // On a connection of its own; with a trigger that raises, the store fails as
+  // on a full disk.
+  void Sql(const std::string& sql) {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(StoreFile(bed_.data_dir()).c_str(), &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+    EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr),
+              SQLITE_OK)
+        << sqlite3_errmsg(db);
+    sqlite3_close(db);
+  }
+  // `event` as in "INSERT ON batches".
+  void Refuse(const std::string& event) {
+    Sql(absl::StrCat("CREATE TRIGGER refuse_", ++refused_, " BEFORE ", event,
+                     " BEGIN SELECT RAISE(ABORT, 'refused'); END"));
+  }
+  void RefuseNoMore() {
+    for (; refused_ > 0; --refused_) {
+      Sql(absl::StrCat("DROP TRIGGER refuse_", refused_));
+    }
+  }
+
   std::vector<double> GridLumas(const v1::Grid& grid) {
     std::vector<double> lumas;
     for (const auto& cell : grid.cells()) lumas.push_back(cell.mean_luma());
@@ -52,6 +75,7 @@ class StreamSupervisorTest : public ::testing::Test {
 
   FakeClock clock_;
   Testbed bed_{clock_};
+  int refused_ = 0;
 };
 
 TEST_F(StreamSupervisorTest, AStreamIsAssignedToTheWorkerWithItsSource) {
@@ -411,6 +435,91 @@ TEST_F(StreamSupervisorTest, LostFilesAreCountedWithTheirBatch) {
   bed_.inference->SetOpen(true);
   bed_.StopCamera("demo");
   EXPECT_TRUE(bed_.AwaitRecorded("demo", 6));
+}
+
+TEST_F(StreamSupervisorTest, LostFilesThatCannotBeCountedAreCountedLater) {
+  bed_.before_start = [&] { bed_.inference->SetOpen(false); };
+  bed_.inference->SetOpen(false);
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 12);
+  const std::string dir = bed_.worker->Assigned(stream.stream_id()).spool_dir();
+  std::filesystem::remove(FrameFile(dir, 3));   // Sealed, in batch 1.
+  std::filesystem::remove(FrameFile(dir, 12));  // Open.
+  Refuse("INSERT ON counters WHEN NEW.reason = 'file_lost'");
+  bed_.Kill();
+  EXPECT_EQ(bed_.Get("demo").accounting().spooled(), 12);
+  RefuseNoMore();
+  bed_.inference->SetOpen(true);
+  bed_.StopCamera("demo");
+  ASSERT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Milliseconds(1));
+    return bed_.Get("demo").accounting().spooled() == 0;
+  }));
+  EXPECT_EQ(bed_.Get("demo").accounting().dropped().at("file_lost"), 6);
+  EXPECT_EQ(bed_.Get("demo").accounting().recorded(), 6);
+}
+
+TEST_F(StreamSupervisorTest, AFullDiskAtTheStartKeepsNothingFromBeingSent) {
+  bed_.inference->SetOpen(false);
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 5);
+  Refuse("INSERT ON batches");
+  bed_.Take(stream.stream_id(), 5);
+  Refuse("INSERT ON counters WHEN NEW.reason = 'service_down'");
+  clock_.Advance(absl::Seconds(30));
+  bed_.Kill();
+  EXPECT_EQ(bed_.worker->running(), 1u);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 5));
+  EXPECT_EQ(bed_.Get("demo").accounting().missed().count("service_down"), 0u);
+  // What could not be done then is done when there is room.
+  RefuseNoMore();
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 10));
+  EXPECT_TRUE(Eventually([&] {
+    const auto missed = bed_.Get("demo").accounting().missed();
+    return missed.count("service_down") > 0 && missed.at("service_down") == 10;
+  }));
+}
+
+TEST_F(StreamSupervisorTest, AFolderThatCannotBeMadeAtTheStartIsMadeLater) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  const std::string dir = bed_.worker->Assigned(stream.stream_id()).spool_dir();
+  bed_.Stop();
+  std::filesystem::remove_all(dir);
+  ASSERT_THAT(WriteFileAtomically(dir, "in the way", Sync::kNone), IsOk());
+  bed_.Start();
+  std::filesystem::remove(dir);
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::is_directory(dir); }));
+  bed_.Take(stream.stream_id(), 10);
+  EXPECT_TRUE(bed_.AwaitRecorded("demo", 10));
+}
+
+TEST_F(StreamSupervisorTest, AStoredUrlThatNoLongerParsesStopsNoOtherStream) {
+  const v1::Stream a = bed_.StartCamera("rtsp://u:hunter2@192.0.2.1/a");
+  const v1::Stream b = bed_.StartCamera("rtsp://u:hunter2@192.0.2.1/b");
+  const v1::Stream c = bed_.StartCamera("rtsp://192.0.2.1/c");
+  bed_.Take(a.stream_id(), 3);
+  bed_.Stop();
+  Sql("UPDATE streams SET url = 'rtsp://u:hunter2@192.0.2.1/a b' "
+      "WHERE url LIKE '%hunter2%'");
+  bed_.Start();
+  EXPECT_EQ(bed_.worker->running(), 1u);
+  EXPECT_EQ(bed_.worker->Assigned(c.stream_id()).url(), "rtsp://192.0.2.1/c");
+  const v1::Stream now = bed_.Get("a");
+  EXPECT_TRUE(now.desired_running());
+  EXPECT_EQ(now.state(), v1::STREAM_STATE_NOT_FOUND);
+  EXPECT_THAT(now.state_reason(),
+              AllOf(HasSubstr("stored URL"), HasSubstr("must hold no spaces"),
+                    Not(HasSubstr("hunter2"))));
+  // Its spool is sent, and another URL or a stop ends its trouble.
+  EXPECT_TRUE(bed_.AwaitRecorded("a", 3));
+  v1::UpdateStreamRequest update;
+  update.set_stream("a");
+  update.set_rtsp_url("rtsp://192.0.2.1/a2");
+  ASSERT_THAT(bed_.supervisor->UpdateStream(update), IsOk());
+  EXPECT_EQ(bed_.worker->Assigned(a.stream_id()).url(), "rtsp://192.0.2.1/a2");
+  EXPECT_EQ(bed_.Get("a").state(), v1::STREAM_STATE_STARTING);
+  bed_.StopCamera("b");
+  EXPECT_EQ(bed_.Get("b").state(), v1::STREAM_STATE_STOPPED);
 }
 
 TEST_F(StreamSupervisorTest, AFailingStateIsShownWithItsReason) {
