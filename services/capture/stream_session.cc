@@ -697,6 +697,11 @@ bool StreamSession::desired_running() const {
   return stream_.desired_running();
 }
 
+bool StreamSession::uses_spool() const {
+  absl::MutexLock lock(&mu_);
+  return !stream_.models().empty();
+}
+
 bool StreamSession::draining() const {
   absl::MutexLock lock(&mu_);
   return batches_pending_ > 0 || !open_.empty();

@@ -79,7 +79,7 @@ class StreamSession {
   absl::Status Update(const v1::Stream& spec, const CameraUrl& url);
   // Desired is stopped from now on, durably.
   absl::Status MarkStopped();
-  // Waits for OnEnded. False after `timeout`.
+  // Waits until no worker has it (OnEnded). False after `timeout`.
   bool AwaitEnded(absl::Duration timeout);
   // Seals all that is open, the rest as a shorter batch.
   absl::Status SealAll();
@@ -100,6 +100,8 @@ class StreamSession {
   v1::Stream Spec() const;
   std::optional<CameraUrl> url() const;
   bool desired_running() const;
+  // It has models: its samples go into the spool.
+  bool uses_spool() const;
   bool draining() const;
   int64_t spool_bytes() const;
   int64_t open_frames() const;

@@ -34,6 +34,10 @@ struct StreamSupervisor::Entry {
   // Held through each call that changes the stream, so that what the worker is
   // told comes in the order of what the store holds. Taken before `mu_`.
   absl::Mutex op_mu;
+  // Held from the decision to pause or to go on until the worker has been
+  // told, so that the last it hears is what holds. Not `op_mu`: a decode
+  // thread takes it, and must not wait for a call that waits for that thread.
+  absl::Mutex pause_mu;
   // Constant after publication.
   std::unique_ptr<StreamSession> session;
   // Also its camera id.
@@ -148,7 +152,6 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
       entry = it->second;
     } else if (it = leaving_.find(event.stream_id()); it != leaving_.end()) {
       entry = it->second;
-      if (event.has_ended()) leaving_.erase(it);
     }
   }
   if (entry == nullptr) return;
@@ -165,6 +168,10 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
       break;
     case v1::FromWorker::kEnded:
       entry->session->OnEnded();
+      {
+        absl::MutexLock lock(&mu_);
+        leaving_.erase(event.stream_id());
+      }
       Reassign(entry);
       break;
     case v1::FromWorker::MESSAGE_NOT_SET:
@@ -206,13 +213,20 @@ void StreamSupervisor::Assign(Entry& entry, absl::Duration connect_delay) {
   worker_->Send(message);
 }
 
-void StreamSupervisor::Revoke(const Entry& entry) {
+absl::Status StreamSupervisor::EndRunning(Entry& entry) {
+  CAMHERD_RETURN_IF_ERROR(entry.session->MarkStopped());
+  {
+    absl::MutexLock lock(&mu_);
+    running_.erase(entry.process_name);
+  }
   v1::ToWorker message;
   message.mutable_revoke()->set_stream_id(entry.session->stream_id());
   worker_->Send(message);
+  return absl::OkStatus();
 }
 
 void StreamSupervisor::Pause(Entry& entry, bool paused) {
+  absl::MutexLock lock(&entry.pause_mu);
   if (!entry.session->SetPaused(paused)) return;
   LogWarning(paused ? "spool full, sampling paused" : "sampling goes on",
              {{"stream", entry.session->stream_id()},
@@ -401,12 +415,7 @@ absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::StopStream(
         absl::StrCat("stream \"", request.stream(), "\" is not known"));
   }
   if (session.desired_running()) {
-    CAMHERD_RETURN_IF_ERROR(session.MarkStopped());
-    {
-      absl::MutexLock lock(&mu_);
-      running_.erase(entry->process_name);
-    }
-    Revoke(*entry);
+    CAMHERD_RETURN_IF_ERROR(EndRunning(*entry));
     LogInfo("stream stopped", {{"stream", session.stream_id()},
                                {"process_name", entry->process_name}});
   }
@@ -515,36 +524,47 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
   CAMHERD_ASSIGN_OR_RETURN(const EntryPtr entry,
                            Resolve("stream", request.stream()));
   StreamSession& session = *entry->session;
-  absl::MutexLock op(&entry->op_mu);
-  if (entry->deleted || !session.desired_running()) {
+  const auto check_running = [&]() -> absl::Status {
+    if (!entry->deleted && session.desired_running()) return absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat("stream \"", request.stream(),
                      "\" is stopped; start the camera again instead"));
-  }
-  v1::Stream spec = session.Spec();
+  };
+  CAMHERD_RETURN_IF_ERROR(check_running());
   if (request.has_interval_seconds()) {
     CAMHERD_RETURN_IF_ERROR(CheckInterval(request.interval_seconds()));
-    spec.set_interval_seconds(request.interval_seconds());
   }
   CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
-  if (request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED) {
-    spec.set_sampling_mode(request.sampling_mode());
-  }
-  CAMHERD_ASSIGN_OR_RETURN(const CameraUrl url,
-                           UpdatedUrl(session.url(), request));
+  CAMHERD_RETURN_IF_ERROR(UpdatedUrl(session.url(), request).status());
+  // Before `op_mu`: a peer that hangs must not keep others from stopping the
+  // stream.
   if (request.has_models()) {
     const std::vector<std::string> models(request.models().names().begin(),
                                           request.models().names().end());
     CAMHERD_RETURN_IF_ERROR(CheckModels(models));
+    const v1::Stream before = session.Spec();
     std::vector<std::string> added;
     for (const std::string& model : models) {
-      if (std::count(spec.models().begin(), spec.models().end(), model) == 0) {
+      if (std::count(before.models().begin(), before.models().end(), model) ==
+          0) {
         added.push_back(model);
       }
     }
     CAMHERD_RETURN_IF_ERROR(PrepareModels(added));
-    *spec.mutable_models() = request.models().names();
   }
+
+  absl::MutexLock op(&entry->op_mu);
+  CAMHERD_RETURN_IF_ERROR(check_running());
+  v1::Stream spec = session.Spec();
+  if (request.has_interval_seconds()) {
+    spec.set_interval_seconds(request.interval_seconds());
+  }
+  if (request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED) {
+    spec.set_sampling_mode(request.sampling_mode());
+  }
+  if (request.has_models()) *spec.mutable_models() = request.models().names();
+  CAMHERD_ASSIGN_OR_RETURN(const CameraUrl url,
+                           UpdatedUrl(session.url(), request));
   CAMHERD_RETURN_IF_ERROR(session.Update(spec, url));
   Assign(*entry, absl::ZeroDuration());
   LogInfo("stream updated", {{"stream", session.stream_id()},
@@ -563,10 +583,6 @@ absl::Status StreamSupervisor::Forget(const EntryPtr& entry) {
   session.Discard();
   absl::MutexLock lock(&mu_);
   received_before_ += received;
-  const auto running = running_.find(entry->process_name);
-  if (running != running_.end() && running->second == entry) {
-    running_.erase(running);
-  }
   by_id_.erase(session.stream_id());
   by_session_.erase(session.session_id());
   return absl::OkStatus();
@@ -582,12 +598,14 @@ absl::StatusOr<v1::DeleteStreamResponse> StreamSupervisor::DeleteStream(
   absl::MutexLock op(&entry->op_mu);
   if (entry->deleted) return v1::DeleteStreamResponse();
   if (session.desired_running()) {
-    CAMHERD_RETURN_IF_ERROR(session.MarkStopped());
-    Revoke(*entry);
+    CAMHERD_RETURN_IF_ERROR(EndRunning(*entry));
   }
   if (!session.AwaitEnded(options_.stop_timeout)) {
+    // OnEvent takes it out after the end it sees.
     absl::MutexLock lock(&mu_);
-    leaving_[session.stream_id()] = entry;
+    if (!session.AwaitEnded(absl::ZeroDuration())) {
+      leaving_[session.stream_id()] = entry;
+    }
   }
   CAMHERD_RETURN_IF_ERROR(Forget(entry));
   LogInfo("stream deleted", {{"stream", session.stream_id()},
@@ -706,6 +724,7 @@ bool StreamSupervisor::DropOldest(const std::string& session_id) {
 
 void StreamSupervisor::EnforceQuotas(Entry& entry) {
   StreamSession& session = *entry.session;
+  if (!session.uses_spool()) return;
   while (true) {
     const bool over_own =
         session.spool_bytes() > options_.spool_stream_max_bytes;
@@ -751,10 +770,10 @@ void StreamSupervisor::Housekeep() {
   for (const EntryPtr& entry : AllEntries()) {
     StreamSession& session = *entry->session;
     session.CatchUp();
-    if (room_for_all && session.spool_bytes() <=
-                            kRoomToResume * options_.spool_stream_max_bytes) {
-      Pause(*entry, false);
-    }
+    const bool room =
+        room_for_all && session.spool_bytes() <=
+                            kRoomToResume * options_.spool_stream_max_bytes;
+    if (room || !session.uses_spool()) Pause(*entry, false);
     if (session.Spec().state() == v1::STREAM_STATE_STOPPED) {
       history.push_back(entry);
     }

@@ -63,6 +63,7 @@ struct CaptureSnapshot {
 // be counted wrongly. Where nothing may be dropped, what is open is sealed as
 // a shorter batch and the stream pauses (missed "spool_full") until there is
 // room again: the spool never grows past its quota by more than a batch.
+// Streams without a model put nothing into the spool, so they never pause.
 //
 // Lifecycle: Create -> Start -> events and calls -> Shutdown. Thread-safe.
 // Calls named as the RPCs are, with their errors; StartStream, UpdateStream,
@@ -149,7 +150,8 @@ class StreamSupervisor : public BatchOwner {
   EntryPtr FindSession(const std::string& session_id);
   std::vector<EntryPtr> AllEntries();
   void Assign(Entry& entry, absl::Duration connect_delay);
-  void Revoke(const Entry& entry);
+  // Desired is stopped: durably, for names, and for the worker.
+  absl::Status EndRunning(Entry& entry);
   void Pause(Entry& entry, bool paused);
   void EnforceQuotas(Entry& entry);
   bool DropOldest(const std::string& session_id);

@@ -6,8 +6,10 @@
 #include <sqlite3.h>
 
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "services/capture/spool_layout.h"
 #include "services/common/file.h"
 #include "tests/support/fake_clock.h"
@@ -308,6 +310,61 @@ TEST_F(StreamSupervisorTest, DeleteForgetsTheStreamAndCountsItsFrames) {
   EXPECT_EQ(snapshot->total.dropped().at("deleted"), 12);
 }
 
+TEST_F(StreamSupervisorTest, ADeleteThatFailsFreesTheNameAndCanBeRepeated) {
+  const v1::Stream first = bed_.StartCamera(kUrl);
+  Refuse("DELETE ON streams");
+  v1::DeleteStreamRequest request;
+  request.set_stream(first.stream_id());
+  EXPECT_FALSE(bed_.supervisor->DeleteStream(request).ok());
+  EXPECT_EQ(bed_.worker->running(), 0u);
+  RefuseNoMore();
+  const v1::Stream second = bed_.StartCamera(kUrl);
+  EXPECT_NE(second.stream_id(), first.stream_id());
+  EXPECT_EQ(second.process_name(), "demo");
+  ASSERT_THAT(bed_.supervisor->DeleteStream(request), IsOk());
+  EXPECT_EQ(bed_.supervisor->ListStreams({})->streams_size(), 1);
+  EXPECT_EQ(bed_.Get("demo").stream_id(), second.stream_id());
+}
+
+TEST_F(StreamSupervisorTest, ADeletedStreamsLateSamplesAreThrownAway) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.worker->SetAnswersRevoke(false);
+  v1::DeleteStreamRequest request;
+  request.set_stream("demo");
+  ASSERT_THAT(bed_.supervisor->DeleteStream(request), IsOk());
+  // The worker still has the folder open, as it were.
+  std::filesystem::create_directories(
+      bed_.worker->Assigned(stream.stream_id()).spool_dir());
+  bed_.Take(stream.stream_id(), 1);
+  bed_.worker->End(stream.stream_id());
+  EXPECT_EQ(bed_.Files("frames") + bed_.Files("brightest"), 0);
+}
+
+TEST_F(StreamSupervisorTest,
+       AnUpdateThatWaitsForAModelKeepsNobodyFromStopping) {
+  bed_.StartCamera(kUrl);
+  bed_.inference->SetModel("people", absl::OkStatus());
+  bed_.inference->SetPrepareOpen(false);
+  v1::UpdateStreamRequest update;
+  update.set_stream("demo");
+  update.mutable_models()->add_names("people");
+  absl::Status updated;
+  std::thread updating(
+      [&] { updated = bed_.supervisor->UpdateStream(update).status(); });
+  EXPECT_TRUE(Eventually([&] { return bed_.inference->preparing() == 1; }));
+  absl::Notification stopped;
+  std::thread stopping([&] {
+    bed_.StopCamera("demo");
+    stopped.Notify();
+  });
+  EXPECT_TRUE(stopped.WaitForNotificationWithTimeout(absl::Seconds(5)));
+  bed_.inference->SetPrepareOpen(true);
+  updating.join();
+  stopping.join();
+  EXPECT_THAT(updated, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                HasSubstr("is stopped")));
+}
+
 TEST_F(StreamSupervisorTest, ListsPageByPageNewestFirst) {
   for (const char* name : {"a", "b", "c"}) {
     clock_.Advance(absl::Seconds(1));
@@ -597,6 +654,66 @@ TEST_F(SpoolQuotaTest, WithNothingToDropTheStreamPauses) {
   ASSERT_TRUE(bed_.AwaitRecorded("demo", 6));
   ASSERT_TRUE(
       Eventually([&] { return !bed_.worker->paused(stream.stream_id()); }));
+}
+
+TEST_F(SpoolQuotaTest, AStreamWithoutModelsNeverPausesForTheSpoolOfOthers) {
+  bed_.options.spool_total_max_bytes = 4 * 5;
+  bed_.before_start = nullptr;
+  bed_.Start();
+  bed_.inference->LoseAnswers(1 << 20);
+  const v1::Stream full = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(full.stream_id(), 5);
+  ASSERT_TRUE(Eventually([&] {
+    const auto rows = bed_.store->OldestDroppable("", 10);
+    return rows.ok() && rows->empty();
+  }));
+  bed_.Take(full.stream_id(), 1);
+  ASSERT_TRUE(bed_.worker->paused(full.stream_id()));
+  const v1::Stream ranked =
+      bed_.StartCamera("rtsp://192.0.2.1/ranked", /*with_model=*/false);
+  bool told_to_pause = false;
+  bed_.worker->before_send = [&](const v1::ToWorker& message) {
+    told_to_pause |= message.pause().paused();
+  };
+  bed_.Take(ranked.stream_id(), 3);
+  bed_.worker->before_send = nullptr;
+  EXPECT_FALSE(told_to_pause);
+  EXPECT_EQ(bed_.Get("ranked").accounting().ranked_only(), 3);
+  // Without its models the first one needs no room either.
+  v1::UpdateStreamRequest update;
+  update.set_stream("demo");
+  update.mutable_models();
+  ASSERT_THAT(bed_.supervisor->UpdateStream(update), IsOk());
+  EXPECT_TRUE(
+      Eventually([&] { return !bed_.worker->paused(full.stream_id()); }));
+}
+
+TEST_F(SpoolQuotaTest, GoOnIsNeverOvertakenByThePauseBeforeIt) {
+  bed_.options.spool_stream_max_bytes = 4 * 5;
+  bed_.before_start = nullptr;
+  bed_.Start();
+  bed_.inference->SetOpen(false);
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 5);
+  // In flight, so it cannot be dropped.
+  ASSERT_TRUE(Eventually([&] { return bed_.inference->inferring() == 1; }));
+  absl::Notification went_on;
+  bed_.worker->before_send = [&](const v1::ToWorker& message) {
+    if (!message.has_pause()) return;
+    if (!message.pause().paused()) {
+      if (!went_on.HasBeenNotified()) went_on.Notify();
+      return;
+    }
+    // The decode thread stands here while there is room again.
+    bed_.inference->SetOpen(true);
+    EXPECT_TRUE(Eventually([&] { return bed_.inference->recorded() == 2; }));
+    went_on.WaitForNotificationWithTimeout(absl::Milliseconds(200));
+  };
+  bed_.Take(stream.stream_id(), 1);
+  EXPECT_TRUE(went_on.WaitForNotificationWithTimeout(absl::Seconds(5)));
+  EXPECT_TRUE(
+      Eventually([&] { return !bed_.worker->paused(stream.stream_id()); }));
+  bed_.Stop();
 }
 
 TEST_F(SpoolQuotaTest, OldBatchesAreDroppedByAge) {

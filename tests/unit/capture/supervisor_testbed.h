@@ -53,6 +53,7 @@ class FakeWorker : public WorkerLink {
   void SetSink(Sink sink) { sink_ = std::move(sink); }
 
   void Send(const v1::ToWorker& message) override {
+    if (before_send) before_send(message);
     bool ended = false;
     {
       absl::MutexLock lock(&mu_);
@@ -163,6 +164,9 @@ class FakeWorker : public WorkerLink {
     return paused_[stream_id];
   }
 
+  // Runs in the sending thread, before the worker has the message.
+  std::function<void(const v1::ToWorker&)> before_send;
+
  private:
   struct Running {
     v1::AssignStream assign;
@@ -185,6 +189,9 @@ class FakeInference : public InferencePeer {
 
   absl::Status PrepareModel(const std::string& model, absl::Duration) override {
     absl::MutexLock lock(&mu_);
+    ++preparing_;
+    mu_.Await(absl::Condition(&prepare_open_));
+    --preparing_;
     const auto it = models_.find(model);
     if (it != models_.end()) return it->second;
     return absl::InvalidArgumentError(absl::StrCat(
@@ -205,7 +212,9 @@ class FakeInference : public InferencePeer {
       }
     }
     absl::MutexLock lock(&mu_);
+    ++inferring_;
     mu_.Await(absl::Condition(&open_));
+    --inferring_;
     if (cancelled_) {
       answer.status = absl::CancelledError("cancelled");
       return answer;
@@ -259,9 +268,23 @@ class FakeInference : public InferencePeer {
     absl::MutexLock lock(&mu_);
     open_ = open;
   }
+  // PrepareModel blocks while closed.
+  void SetPrepareOpen(bool open) {
+    absl::MutexLock lock(&mu_);
+    prepare_open_ = open;
+  }
+  int preparing() {
+    absl::MutexLock lock(&mu_);
+    return preparing_;
+  }
   void SetModel(const std::string& model, absl::Status status) {
     absl::MutexLock lock(&mu_);
     models_[model] = std::move(status);
+  }
+  // Calls that wait while closed.
+  int inferring() {
+    absl::MutexLock lock(&mu_);
+    return inferring_;
   }
   size_t recorded() {
     absl::MutexLock lock(&mu_);
@@ -283,6 +306,9 @@ class FakeInference : public InferencePeer {
   Reply refusal_ ABSL_GUARDED_BY(mu_);
   int loses_answers_ ABSL_GUARDED_BY(mu_) = 0;
   bool open_ ABSL_GUARDED_BY(mu_) = true;
+  bool prepare_open_ ABSL_GUARDED_BY(mu_) = true;
+  int inferring_ ABSL_GUARDED_BY(mu_) = 0;
+  int preparing_ ABSL_GUARDED_BY(mu_) = 0;
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   int64_t frames_recorded_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<BatchKey, std::string> recorded_ ABSL_GUARDED_BY(mu_);
