@@ -77,6 +77,8 @@ StreamSession::StreamSession(const Options& options,
       disconnects_before_(stored.stream.disconnects()) {
   stream_.set_state(v1::STREAM_STATE_STARTING);
   stream_.clear_state_reason();
+  // Counted since the service started.
+  stream_.clear_received_bytes();
   *stream_.mutable_state_since() = ToProto(clock.Now());
   auto url = CameraUrl::Parse(stored.url);
   if (url.ok()) {
@@ -189,7 +191,9 @@ absl::Status StreamSession::RecoverFrames(
       if (status.ok()) continue;
       dropped = status;
     }
-    ++batches_pending_;
+    pending_[batch.key.batch_seq] =
+        clock_.SteadyNow() -
+        std::max(absl::ZeroDuration(), clock_.Now() - batch.sealed_at);
     sender_.Add(batch.key, batch.sealed_at, batch.fate_unknown);
   }
   if (orphans > 0 || !lost.empty() || !lost_batches.empty()) {
@@ -250,7 +254,14 @@ absl::Status StreamSession::MakeFolders() {
 
 void StreamSession::OnAssigned() {
   absl::MutexLock lock(&mu_);
-  ended_ = false;
+  SetEnded(false);
+}
+
+void StreamSession::SetEnded(bool ended) {
+  ended_ = ended;
+  const std::lock_guard<std::mutex> lock(ended_mu_);
+  ended_told_ = ended;
+  ended_changed_.notify_all();
 }
 
 void StreamSession::OnSample(const v1::SampleTaken& sample) {
@@ -398,13 +409,14 @@ void StreamSession::LogState(const v1::StateChanged& state) const {
 
 void StreamSession::OnEnded() {
   absl::MutexLock lock(&mu_);
-  ended_ = true;
   if (discarded_) {
     RemoveFolder(spool_dir_);
-    return;
+  } else {
+    CountUncounted().IgnoreError();
+    TrySealOpen(/*also_rest=*/true);
   }
-  CountUncounted().IgnoreError();
-  TrySealOpen(/*also_rest=*/true);
+  // Last: whoever waits for the end finds everything sealed.
+  SetEnded(true);
   RemoveFoldersIfDone();
 }
 
@@ -470,7 +482,7 @@ absl::Status StreamSession::Seal(size_t count) {
   CAMHERD_RETURN_IF_ERROR(store_.SealBatch(batch));
   batch_seq_ = batch.key.batch_seq;
   open_.erase(open_.begin(), open_.begin() + count);
-  ++batches_pending_;
+  pending_[batch_seq_] = clock_.SteadyNow();
   sender_.Add(batch.key, batch.sealed_at, /*fate_unknown=*/false);
   return absl::OkStatus();
 }
@@ -530,8 +542,9 @@ absl::Status StreamSession::MarkStopped() {
 }
 
 bool StreamSession::AwaitEnded(absl::Duration timeout) {
-  absl::MutexLock lock(&mu_);
-  return mu_.AwaitWithTimeout(absl::Condition(&ended_), timeout);
+  std::unique_lock<std::mutex> lock(ended_mu_);
+  return ended_changed_.wait_for(lock, absl::ToChronoNanoseconds(timeout),
+                                 [this] { return ended_told_; });
 }
 
 absl::Status StreamSession::SealAll() {
@@ -550,7 +563,7 @@ void StreamSession::Discard() {
 }
 
 void StreamSession::RemoveFoldersIfDone() {
-  if (stream_.desired_running() || !ended_ || batches_pending_ > 0 ||
+  if (stream_.desired_running() || !ended_ || !pending_.empty() ||
       !open_.empty()) {
     return;
   }
@@ -610,7 +623,7 @@ absl::Status StreamSession::BatchRecorded(
     acknowledged_ = std::move(acknowledged);
   }
   AddSpoolBytes(-batch.bytes);
-  --batches_pending_;
+  pending_.erase(key.batch_seq);
   sending_reason_.clear();
   RemoveFoldersIfDone();
   return absl::OkStatus();
@@ -626,8 +639,8 @@ absl::Status StreamSession::BatchDropped(const BatchKey& key,
     UnlinkFile(FrameFile(spool_dir_, seq)).IgnoreError();
   }
   AddSpoolBytes(-batch.bytes);
-  --batches_pending_;
-  if (batches_pending_ == 0) sending_reason_.clear();
+  pending_.erase(key.batch_seq);
+  if (pending_.empty()) sending_reason_.clear();
   RemoveFoldersIfDone();
   return absl::OkStatus();
 }
@@ -640,7 +653,7 @@ void StreamSession::BatchDelayed(const absl::Status& why) {
 }
 
 void StreamSession::FillObserved(v1::Stream& stream) const {
-  stream.set_batches_pending(batches_pending_);
+  stream.set_batches_pending(static_cast<int>(pending_.size()));
   stream.set_sending_reason(sending_reason_);
   stream.set_brightest_count(static_cast<int>(ranker_.frames().size()));
   stream.set_spool_bytes(spool_bytes_);
@@ -660,10 +673,10 @@ void StreamSession::FillObserved(v1::Stream& stream) const {
     return;
   }
   *stream.mutable_state_since() = stream.stopped_at();
-  if (!ended_ || batches_pending_ > 0 || !open_.empty()) {
+  if (!ended_ || !pending_.empty() || !open_.empty()) {
     stream.set_state(v1::STREAM_STATE_STOPPING);
     stream.set_state_reason(
-        ended_ ? absl::StrCat(batches_pending_, " batches wait to be recorded")
+        ended_ ? absl::StrCat(pending_.size(), " batches wait to be recorded")
                : "the camera is being left");
   } else {
     stream.set_state(v1::STREAM_STATE_STOPPED);
@@ -704,7 +717,7 @@ bool StreamSession::uses_spool() const {
 
 bool StreamSession::draining() const {
   absl::MutexLock lock(&mu_);
-  return batches_pending_ > 0 || !open_.empty();
+  return !pending_.empty() || !open_.empty();
 }
 
 int64_t StreamSession::spool_bytes() const {
@@ -720,6 +733,16 @@ int64_t StreamSession::open_frames() const {
 int64_t StreamSession::next_frame_seq() const {
   absl::MutexLock lock(&mu_);
   return frame_seq_ + 1;
+}
+
+std::set<int64_t> StreamSession::BatchesSealedFor(absl::Duration age) const {
+  absl::MutexLock lock(&mu_);
+  const absl::Duration latest = clock_.SteadyNow() - age;
+  std::set<int64_t> batches;
+  for (const auto& [seq, sealed] : pending_) {
+    if (sealed < latest) batches.insert(seq);
+  }
+  return batches;
 }
 
 bool StreamSession::SetPaused(bool paused) {

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -111,6 +114,12 @@ class StreamSession {
   const std::string& session_id() const { return session_id_; }
   const std::string& spool_dir() const { return spool_dir_; }
 
+  // Numbers of the pending batches that have been sealed for longer than
+  // `age`. By the steady clock, so a host that sets its clock drops nothing;
+  // the wall clock says only how old batches of an earlier run were when the
+  // service started.
+  std::set<int64_t> BatchesSealedFor(absl::Duration age) const;
+
   // True if `paused` is news: the caller tells the worker.
   bool SetPaused(bool paused);
 
@@ -124,6 +133,7 @@ class StreamSession {
   void StoreGrid(const v1::RenderGridResponse& grid);
 
  private:
+  void SetEnded(bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddSpoolBytes(int64_t delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CommitSample(const v1::SampleTaken& sample)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -177,7 +187,8 @@ class StreamSession {
   std::optional<v1::GetLatestFrameResponse> acknowledged_ ABSL_GUARDED_BY(mu_);
   std::optional<v1::Grid> grid_ ABSL_GUARDED_BY(mu_);
   int64_t spool_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  int batches_pending_ ABSL_GUARDED_BY(mu_) = 0;
+  // Sealed and not settled, by number: when it was sealed, on the steady clock.
+  std::map<int64_t, absl::Duration> pending_ ABSL_GUARDED_BY(mu_);
   std::string sending_reason_ ABSL_GUARDED_BY(mu_);
   absl::Time next_retry_at_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   // Of earlier runs of the service in this session.
@@ -191,6 +202,11 @@ class StreamSession {
   bool ended_ ABSL_GUARDED_BY(mu_) = true;
   bool discarded_ ABSL_GUARDED_BY(mu_) = false;
   bool paused_ ABSL_GUARDED_BY(mu_) = false;
+
+  // Wakes AwaitEnded. Not an absl::Mutex: its timeouts go by the wall clock.
+  std::mutex ended_mu_;
+  std::condition_variable ended_changed_;
+  bool ended_told_ = true;  // As ended_. Guarded by ended_mu_.
 };
 
 }  // namespace camherd::capture

@@ -2,6 +2,7 @@
 #include "services/capture/stream_supervisor.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <optional>
 #include <set>
@@ -129,8 +130,12 @@ void StreamSupervisor::Shutdown() {
     absl::MutexLock lock(&mu_);
     if (stopping_) return;
     stopping_ = true;
-    stopping_changed_.SignalAll();
   }
+  {
+    const std::lock_guard<std::mutex> lock(wake_mu_);
+    woken_ = true;
+  }
+  wake_.notify_all();
   if (housekeeper_.joinable()) housekeeper_.join();
   sender_.Stop();
   grids_.Cancel();
@@ -741,35 +746,43 @@ void StreamSupervisor::EnforceQuotas(Entry& entry) {
 void StreamSupervisor::HousekeepingLoop() {
   while (true) {
     {
-      absl::MutexLock lock(&mu_);
-      if (!stopping_) {
-        stopping_changed_.WaitWithTimeout(&mu_, options_.housekeeping_interval);
+      std::unique_lock<std::mutex> lock(wake_mu_);
+      if (wake_.wait_for(
+              lock, absl::ToChronoNanoseconds(options_.housekeeping_interval),
+              [this] { return woken_; })) {
+        return;
       }
-      if (stopping_) return;
     }
     Housekeep();
   }
 }
 
-void StreamSupervisor::Housekeep() {
-  const absl::Time oldest = clock_.Now() - options_.spool_max_age;
-  if (const auto rows = store_.OldestDroppable("", 256); rows.ok()) {
-    for (const StreamStore::BatchRow& row : *rows) {
-      if (row.sealed_at >= oldest) break;
-      if (!sender_.Remove(row.key)) continue;
-      if (!BatchDropped(row.key, "max_age",
-                        absl::DeadlineExceededError("spool_max_age_seconds"))
-               .ok()) {
-        sender_.Add(row.key, row.sealed_at, row.fate_unknown);
-      }
+void StreamSupervisor::DropOverdue(StreamSession& session) {
+  const std::set<int64_t> overdue =
+      session.BatchesSealedFor(options_.spool_max_age);
+  if (overdue.empty()) return;
+  // Not those whose fate is unknown.
+  const auto rows = store_.OldestDroppable(session.session_id(), INT_MAX);
+  if (!rows.ok()) return;
+  for (const StreamStore::BatchRow& row : *rows) {
+    if (overdue.count(row.key.batch_seq) == 0) continue;
+    if (!sender_.Remove(row.key)) continue;
+    if (!BatchDropped(row.key, "max_age",
+                      absl::DeadlineExceededError("spool_max_age_seconds"))
+             .ok()) {
+      sender_.Add(row.key, row.sealed_at, row.fate_unknown);
     }
   }
+}
+
+void StreamSupervisor::Housekeep() {
   std::vector<EntryPtr> history;
   const bool room_for_all =
       total_spool_bytes_ <= kRoomToResume * options_.spool_total_max_bytes;
   for (const EntryPtr& entry : AllEntries()) {
     StreamSession& session = *entry->session;
     session.CatchUp();
+    DropOverdue(session);
     const bool room =
         room_for_all && session.spool_bytes() <=
                             kRoomToResume * options_.spool_stream_max_bytes;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -79,7 +81,7 @@ class StreamSupervisor : public BatchOwner {
     int history_streams = 1000;
     int64_t spool_stream_max_bytes = int64_t{1} << 30;
     int64_t spool_total_max_bytes = int64_t{16} << 30;
-    // Sealed batches older than this are dropped.
+    // Batches that have been sealed for longer are dropped.
     absl::Duration spool_max_age = absl::Hours(24);
     // Wait for a model's first word.
     absl::Duration prepare_timeout = absl::Seconds(5);
@@ -158,6 +160,7 @@ class StreamSupervisor : public BatchOwner {
   void Reassign(const EntryPtr& entry);
   absl::Status Forget(const EntryPtr& entry);
   void RemoveUnknownFolders(const std::string& root);
+  void DropOverdue(StreamSession& session);
   void HousekeepingLoop();
   void Housekeep();
 
@@ -172,9 +175,14 @@ class StreamSupervisor : public BatchOwner {
   WorkerLink* worker_ = nullptr;
   std::thread housekeeper_;
 
+  // Wakes the housekeeper. Not an absl::Mutex: its timeouts go by the wall
+  // clock, so a host whose clock is set back would keep no house for as long.
+  std::mutex wake_mu_;
+  std::condition_variable wake_;
+  bool woken_ = false;  // Guarded by wake_mu_.
+
   // Taken before a session's mutex, after an entry's.
   mutable absl::Mutex mu_;
-  absl::CondVar stopping_changed_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   // By stream id (in order of start), by session id, and the running ones by
   // process name.

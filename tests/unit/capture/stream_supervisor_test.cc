@@ -436,6 +436,16 @@ TEST_F(StreamSupervisorTest, ARestartResumesTheSessionAndCountsTheTimeAway) {
   EXPECT_EQ(bed_.inference->manifests().back().batch_seq(), 2);
 }
 
+TEST_F(StreamSupervisorTest, ReceivedBytesAreThoseSinceTheServiceStarted) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 3);
+  EXPECT_EQ(bed_.supervisor->Snapshot()->received_bytes, 3000);
+  bed_.StopCamera("demo");
+  bed_.Restart();
+  EXPECT_EQ(bed_.Get("demo").received_bytes(), 0);
+  EXPECT_EQ(bed_.supervisor->Snapshot()->received_bytes, 0);
+}
+
 TEST_F(StreamSupervisorTest, AStoppedStreamStaysStoppedAfterARestart) {
   const v1::Stream stream = bed_.StartCamera(kUrl);
   bed_.StopCamera("demo");
@@ -729,6 +739,52 @@ TEST_F(SpoolQuotaTest, OldBatchesAreDroppedByAge) {
       [&] { return bed_.Get("demo").accounting().dropped_size() > 0; }));
   EXPECT_EQ(bed_.Get("demo").accounting().dropped().at("max_age"), 5);
   EXPECT_EQ(bed_.Files("frames"), 0);
+}
+
+TEST_F(SpoolQuotaTest, SettingTheHostsClockDropsNothing) {
+  bed_.options.spool_max_age = absl::Hours(1);
+  bed_.options.history_streams = 0;
+  bed_.options.sender.queue.backoff = {absl::Hours(10), absl::Hours(10)};
+  bed_.Start();
+  // A stream that is stopped is history, and forgotten, by a later pass.
+  const auto await_housekeeper = [&] {
+    for (int i = 0; i < 2; ++i) {
+      bed_.StartCamera("rtsp://192.0.2.1/other", /*with_model=*/false);
+      bed_.StopCamera("other");
+      ASSERT_TRUE(Eventually([&] {
+        return bed_.supervisor->ListStreams({})->streams_size() == 1;
+      }));
+    }
+  };
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 5);
+  ASSERT_TRUE(
+      Eventually([&] { return !bed_.Get("demo").sending_reason().empty(); }));
+  clock_.StepWallClock(absl::Hours(48));
+  await_housekeeper();
+  EXPECT_EQ(bed_.Get("demo").accounting().spooled(), 5);
+  // Set back, it keeps nothing either.
+  clock_.StepWallClock(-absl::Hours(96));
+  clock_.Advance(absl::Minutes(30));
+  bed_.Take(stream.stream_id(), 5);
+  clock_.Advance(absl::Minutes(40));
+  ASSERT_TRUE(Eventually(
+      [&] { return bed_.Get("demo").accounting().dropped_size() > 0; }));
+  await_housekeeper();
+  EXPECT_EQ(bed_.Get("demo").accounting().dropped().at("max_age"), 5);
+}
+
+TEST_F(SpoolQuotaTest, BatchesOfAnEarlierRunAreAsOldAsTheWallClockSaid) {
+  bed_.options.spool_max_age = absl::Hours(1);
+  bed_.options.sender.queue.backoff = {absl::Hours(10), absl::Hours(10)};
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 5);
+  bed_.Stop();
+  clock_.Advance(absl::Hours(2));
+  bed_.Start();
+  EXPECT_TRUE(Eventually(
+      [&] { return bed_.Get("demo").accounting().dropped_size() > 0; }));
 }
 
 TEST_F(StreamSupervisorTest, HistoryIsBounded) {
