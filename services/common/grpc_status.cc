@@ -13,6 +13,7 @@ namespace camherd {
 namespace {
 
 constexpr char kPushbackKey[] = "grpc-retry-pushback-ms";
+constexpr char kNoEffectKey[] = "camherd-no-effect";
 
 // Messages travel in the trailing metadata, which peers limit to 8 KiB.
 constexpr size_t kMaxMessage = 4000;
@@ -27,6 +28,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status,
       context->AddTrailingMetadata(
           kPushbackKey, absl::StrCat(absl::ToInt64Milliseconds(*delay)));
     }
+    if (HadNoEffect(status)) context->AddTrailingMetadata(kNoEffectKey, "1");
   }
   std::string message = MaskSecrets(status.message());
   if (message.size() > kMaxMessage) {
@@ -52,6 +54,9 @@ absl::Status FromGrpcStatus(const grpc::Status& status,
                        &ms) &&
       ms >= 0) {
     result = WithRetryDelay(std::move(result), absl::Milliseconds(ms));
+  }
+  if (metadata.find(kNoEffectKey) != metadata.end()) {
+    result = WithoutEffect(std::move(result));
   }
   return result;
 }

@@ -13,6 +13,8 @@ namespace {
 
 // Payload: milliseconds as decimal digits.
 constexpr absl::string_view kTypeUrl = "camherd/retry-delay-ms";
+// Its payload is empty.
+constexpr absl::string_view kNoEffectUrl = "camherd/no-effect";
 
 }  // namespace
 
@@ -30,6 +32,15 @@ std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
     return std::nullopt;
   }
   return absl::Milliseconds(ms);
+}
+
+absl::Status WithoutEffect(absl::Status status) {
+  status.SetPayload(kNoEffectUrl, absl::Cord());
+  return status;
+}
+
+bool HadNoEffect(const absl::Status& status) {
+  return status.GetPayload(kNoEffectUrl).has_value();
 }
 
 }  // namespace camherd

@@ -4,10 +4,12 @@
 #include <grpcpp/client_context.h>
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "services/common/grpc_client.h"
 #include "services/common/grpc_status.h"
+#include "services/common/retry_delay.h"
 
 namespace camherd::inference {
 
@@ -43,7 +45,8 @@ absl::StatusOr<AddBatchResultResponse> AggregatorClient::AddBatchResult(
   const auto writer = stub_->AddBatchResult(&context, &response);
   AddBatchResultRequest request;
   *request.mutable_header() = header;
-  bool open = writer->Write(request);
+  const bool begun = writer->Write(request);
+  bool open = begun;
   for (const PictureRef& picture : pictures) {
     if (!open) break;  // It has answered already; Finish says what.
     auto& part = *request.mutable_picture();
@@ -53,8 +56,10 @@ absl::StatusOr<AddBatchResultResponse> AggregatorClient::AddBatchResult(
   }
   writer->WritesDone();
   const grpc::Status status = writer->Finish();
-  if (!status.ok()) return FromGrpcStatus(status, &context);
-  return response;
+  if (status.ok()) return response;
+  absl::Status failed = FromGrpcStatus(status, &context);
+  // Without its header nothing is recorded.
+  return begun ? failed : WithoutEffect(std::move(failed));
 }
 
 }  // namespace camherd::inference

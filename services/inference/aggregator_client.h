@@ -12,7 +12,8 @@
 namespace camherd::inference {
 
 // The aggregator over gRPC. It counts as away while its channel has no
-// connection; the channel itself tries again and again.
+// connection; the channel itself tries again and again. A call that could not
+// even begin carries the mark of a call without effect (retry_delay.h).
 //
 // Thread-safe.
 class AggregatorClient : public ResultSink {

@@ -31,20 +31,31 @@ ResultsCache::Key KeyOf(const BatchManifest& manifest) {
   return {manifest.session_id(), manifest.batch_seq()};
 }
 
-// What capture does with a batch that the aggregator did not take: only what
-// says that the batch itself is at fault may pass through.
+// A refusal that comes before the aggregator was asked.
+absl::Status Refusal(absl::Status status, absl::Duration retry) {
+  return WithoutEffect(WithRetryDelay(std::move(status), retry));
+}
+
+// What capture does with a batch that the aggregator did not take: what says
+// that the batch itself is at fault passes through, and that it has no room,
+// which it says before it commits anything. After anything else the record may
+// exist.
 absl::Status AggregatorStatus(const absl::Status& status,
                               absl::Duration retry) {
+  const std::string message =
+      absl::StrCat("the aggregator did not record it: ", status.message());
+  retry = RetryDelay(status).value_or(retry);
   switch (status.code()) {
     case absl::StatusCode::kAlreadyExists:
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kDataLoss:
       return status;
+    case absl::StatusCode::kResourceExhausted:
+      return Refusal(absl::ResourceExhaustedError(message), retry);
     default:
-      return WithRetryDelay(
-          absl::UnavailableError(absl::StrCat(
-              "the aggregator did not record it: ", status.message())),
-          RetryDelay(status).value_or(retry));
+      return HadNoEffect(status)
+                 ? Refusal(absl::UnavailableError(message), retry)
+                 : WithRetryDelay(absl::UnavailableError(message), retry);
   }
 }
 
@@ -171,15 +182,14 @@ absl::Status InferenceCore::CheckModels(const BatchManifest& manifest) {
     }
   }
   if (!preparing.empty() && !(one_ready && preparing_had_failed)) {
-    return WithRetryDelay(absl::UnavailableError(absl::StrCat(
-                              "model ", preparing, " is being prepared")),
-                          options_.model_retry);
+    return Refusal(absl::UnavailableError(
+                       absl::StrCat("model ", preparing, " is being prepared")),
+                   options_.model_retry);
   }
   if (one_ready) return absl::OkStatus();
-  return WithRetryDelay(
-      absl::FailedPreconditionError(
-          absl::StrCat("all models are FAILED: ", absl::StrJoin(failed, "; "))),
-      options_.model_retry);
+  return Refusal(absl::FailedPreconditionError(absl::StrCat(
+                     "all models are FAILED: ", absl::StrJoin(failed, "; "))),
+                 options_.model_retry);
 }
 
 absl::StatusOr<std::unique_ptr<InferenceCore::Batch>> InferenceCore::Admit(
@@ -191,9 +201,10 @@ absl::StatusOr<std::unique_ptr<InferenceCore::Batch>> InferenceCore::Admit(
   {
     absl::MutexLock lock(&mu_);
     if (draining_) {
-      return WithRetryDelay(absl::UnavailableError("the service is stopping"),
-                            options_.admission_retry);
+      return Refusal(absl::UnavailableError("the service is stopping"),
+                     options_.admission_retry);
     }
+    // Not as if nothing were done: the other call may record it.
     if (active_.count(key) > 0) {
       return WithRetryDelay(
           absl::UnavailableError("this batch is being worked on"),
@@ -201,7 +212,7 @@ absl::StatusOr<std::unique_ptr<InferenceCore::Batch>> InferenceCore::Admit(
     }
   }
   if (const absl::Status available = sink_.CheckAvailable(); !available.ok()) {
-    return WithRetryDelay(available, options_.aggregator_retry);
+    return Refusal(available, options_.aggregator_retry);
   }
   if (!cache_.Has(key, header.manifest_sha256())) {
     CAMHERD_RETURN_IF_ERROR(CheckModels(manifest));
@@ -209,10 +220,10 @@ absl::StatusOr<std::unique_ptr<InferenceCore::Batch>> InferenceCore::Admit(
   absl::MutexLock lock(&mu_);
   if (static_cast<int>(active_.size()) >= options_.max_batches_in_flight ||
       bytes_in_flight_ + bytes > options_.max_bytes_in_flight) {
-    return WithRetryDelay(absl::ResourceExhaustedError(absl::StrCat(
-                              active_.size(), " batches of ", bytes_in_flight_,
-                              " bytes are in flight")),
-                          options_.admission_retry);
+    return Refusal(absl::ResourceExhaustedError(
+                       absl::StrCat(active_.size(), " batches of ",
+                                    bytes_in_flight_, " bytes are in flight")),
+                   options_.admission_retry);
   }
   if (!active_.insert(key).second) {
     return WithRetryDelay(
@@ -241,8 +252,8 @@ void InferenceCore::Run(std::unique_ptr<Batch> batch, Cancelled cancelled,
     done(std::move(response));
   };
   if (!batch_pool_.TryRun(std::move(task))) {
-    done(WithRetryDelay(absl::UnavailableError("the service is stopping"),
-                        options_.admission_retry));
+    done(Refusal(absl::UnavailableError("the service is stopping"),
+                 options_.admission_retry));
   }
 }
 
@@ -256,7 +267,9 @@ absl::StatusOr<InferBatchResponse> InferenceCore::Work(
     if (metrics_ != nullptr) metrics_->CacheHit();
   } else {
     if (cancelled) return absl::CancelledError("the sender has gone");
-    CAMHERD_ASSIGN_OR_RETURN(results, Infer(batch));
+    absl::StatusOr<ResultsCache::Results> inferred = Infer(batch);
+    if (!inferred.ok()) return WithoutEffect(inferred.status());
+    results = *std::move(inferred);
     cache_.Put(key, digest, *results);
   }
 

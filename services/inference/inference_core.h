@@ -34,6 +34,10 @@ namespace camherd::inference {
 // its sender has gone: the sender comes back with the same batch and finds it
 // recorded or in the cache.
 //
+// What ends before the aggregator was asked, and the aggregator's own
+// kResourceExhausted, carry the mark of a call without effect (retry_delay.h):
+// the sender may still drop such a batch.
+//
 // Thread-safe. Stop before the registry and the sink go; the destructor stops.
 class InferenceCore {
  public:
@@ -43,7 +47,8 @@ class InferenceCore {
     int64_t max_frame_bytes = int64_t{16} << 20;
     int64_t max_frame_pixels = 33177600;
     int max_detects_in_flight = 4;
-    // Retry delays that travel with kResourceExhausted and kUnavailable.
+    // Retry delays that travel with kResourceExhausted and kUnavailable, where
+    // the aggregator names none.
     absl::Duration admission_retry = absl::Seconds(1);
     absl::Duration model_retry = absl::Seconds(5);
     absl::Duration aggregator_retry = absl::Seconds(2);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/clock.h"
 #include "services/common/grpc_status.h"
+#include "services/common/retry_delay.h"
 
 namespace camherd::inference {
 namespace {
@@ -37,14 +38,15 @@ class InferBatchCall final
   void Start(absl::Duration receive_timeout) {
     self_ = shared_from_this();
     // Weak, since the alarm, which is ours, keeps its callback.
-    alarm_.Set(absl::ToChronoTime(Clock::Real().Now() + receive_timeout),
-               [call = weak_from_this(), receive_timeout](bool ok) {
-                 const auto self = call.lock();
-                 if (!ok || self == nullptr) return;
-                 self->FinishWhileReading(absl::DeadlineExceededError(
-                     absl::StrCat("the frames did not come within ",
-                                  absl::FormatDuration(receive_timeout))));
-               });
+    alarm_.Set(
+        absl::ToChronoTime(Clock::Real().Now() + receive_timeout),
+        [call = weak_from_this(), receive_timeout](bool ok) {
+          const auto self = call.lock();
+          if (!ok || self == nullptr) return;
+          self->FinishWhileReading(WithoutEffect(absl::DeadlineExceededError(
+              absl::StrCat("the frames did not come within ",
+                           absl::FormatDuration(receive_timeout)))));
+        });
     StartRead(&request_);
   }
 

@@ -194,6 +194,7 @@ TEST_F(InferenceServiceTest, AModelNotReadyComesWithADelayInTheTrailers) {
   const absl::Status status = Infer(MakeBatch({"dogs"}, jpegs_));
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_EQ(RetryDelay(status), absl::Seconds(5));
+  EXPECT_TRUE(HadNoEffect(status));
 }
 
 TEST_F(InferenceServiceTest, AllModelsFailedIsAFailedPrecondition) {
@@ -226,6 +227,36 @@ TEST_F(InferenceServiceTest, AnotherDigestPassesFromTheAggregator) {
   fake_aggregator_.SetAnswer({grpc::StatusCode::ALREADY_EXISTS, "digest"});
   EXPECT_THAT(Infer(MakeBatch({"dogs"}, jpegs_)),
               StatusIs(absl::StatusCode::kAlreadyExists));
+}
+
+TEST_F(InferenceServiceTest, AnAggregatorWithoutRoomIsToldAndHasNoEffect) {
+  MakeReady();
+  fake_aggregator_.SetAnswer(
+      {grpc::StatusCode::RESOURCE_EXHAUSTED, "the disk is full"});
+  const absl::Status status = Infer(MakeBatch({"dogs"}, jpegs_));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted,
+                               HasSubstr("the disk is full")));
+  EXPECT_EQ(RetryDelay(status), absl::Seconds(2));
+  EXPECT_TRUE(HadNoEffect(status));
+}
+
+TEST_F(InferenceServiceTest, AnAnswerTheAggregatorMayHaveRecordedIsUnmarked) {
+  MakeReady();
+  fake_aggregator_.SetAnswer({grpc::StatusCode::UNAVAILABLE, "I/O error"});
+  const absl::Status status = Infer(MakeBatch({"dogs"}, jpegs_));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_FALSE(HadNoEffect(status));
+}
+
+TEST(AggregatorClientTest, ACallThatCannotBeginHadNoEffect) {
+  AggregatorClient client({"127.0.0.1:1", absl::Seconds(10)});
+  const TestBatch batch = MakeBatch({"dogs"}, {MakeJpeg()});
+  AddBatchResultHeader header;
+  *header.mutable_manifest() = batch.header.manifest();
+  const auto answer =
+      client.AddBatchResult(header, {{0, batch.frames[0].jpeg()}});
+  EXPECT_THAT(answer, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_TRUE(HadNoEffect(answer.status()));
 }
 
 TEST_F(InferenceServiceTest, ASlowAggregatorsBatchIsNotInferredAgain) {

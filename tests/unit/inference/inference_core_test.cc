@@ -267,7 +267,7 @@ TEST_F(InferenceCoreTest, TheSameKeyWithOtherFramesIsInferredAnew) {
   EXPECT_EQ(inferred(), 2);
 }
 
-TEST_F(InferenceCoreTest, OnlyWhatBlamesTheBatchPassesFromTheAggregator) {
+TEST_F(InferenceCoreTest, WhatBlamesTheBatchAndNoRoomPassFromTheAggregator) {
   Prepare("dogs", MODEL_STATE_READY);
   int64_t batch_seq = 0;
   for (const auto& [code, expected] :
@@ -275,7 +275,8 @@ TEST_F(InferenceCoreTest, OnlyWhatBlamesTheBatchPassesFromTheAggregator) {
                   absl::StatusCode::kInvalidArgument},
         {absl::StatusCode::kDataLoss, absl::StatusCode::kDataLoss},
         {absl::StatusCode::kAlreadyExists, absl::StatusCode::kAlreadyExists},
-        {absl::StatusCode::kResourceExhausted, absl::StatusCode::kUnavailable},
+        {absl::StatusCode::kResourceExhausted,
+         absl::StatusCode::kResourceExhausted},
         {absl::StatusCode::kInternal, absl::StatusCode::kUnavailable},
         {absl::StatusCode::kFailedPrecondition,
          absl::StatusCode::kUnavailable}}) {
@@ -283,6 +284,69 @@ TEST_F(InferenceCoreTest, OnlyWhatBlamesTheBatchPassesFromTheAggregator) {
     EXPECT_THAT(Infer(MakeBatch({"dogs"}, jpegs_, ++batch_seq)),
                 StatusIs(expected));
   }
+}
+
+TEST_F(InferenceCoreTest, AnAggregatorWithoutRoomSaysWhenAndHasNoEffect) {
+  Prepare("dogs", MODEL_STATE_READY);
+  sink_.SetAnswer(WithRetryDelay(absl::ResourceExhaustedError("disk full"),
+                                 absl::Seconds(7)));
+  const auto answer = Infer(MakeBatch({"dogs"}, jpegs_));
+  EXPECT_THAT(answer, StatusIs(absl::StatusCode::kResourceExhausted,
+                               HasSubstr("disk full")));
+  EXPECT_EQ(RetryDelay(answer.status()), absl::Seconds(7));
+  EXPECT_TRUE(HadNoEffect(answer.status()));
+}
+
+TEST_F(InferenceCoreTest, WhatTheAggregatorMayHaveRecordedIsNotWithoutEffect) {
+  Prepare("dogs", MODEL_STATE_READY);
+  int64_t batch_seq = 0;
+  for (const auto code :
+       {absl::StatusCode::kDeadlineExceeded, absl::StatusCode::kUnavailable,
+        absl::StatusCode::kInternal}) {
+    sink_.SetAnswer(absl::Status(code, "who knows"));
+    const auto answer = Infer(MakeBatch({"dogs"}, jpegs_, ++batch_seq));
+    EXPECT_THAT(answer, StatusIs(absl::StatusCode::kUnavailable));
+    EXPECT_FALSE(HadNoEffect(answer.status()));
+  }
+  sink_.SetAnswer(WithoutEffect(absl::UnavailableError("did not begin")));
+  const auto answer = Infer(MakeBatch({"dogs"}, jpegs_, ++batch_seq));
+  EXPECT_THAT(answer, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_TRUE(HadNoEffect(answer.status()));
+}
+
+TEST_F(InferenceCoreTest, WhatIsRefusedBeforeTheAggregatorHadNoEffect) {
+  options_.max_batches_in_flight = 1;
+  dogs_ = absl::InternalError("no wheels");
+  Prepare("dogs", MODEL_STATE_FAILED);
+  EXPECT_TRUE(HadNoEffect(Infer(MakeBatch({"dogs"}, jpegs_)).status()));
+  Prepare("cats", MODEL_STATE_READY);
+  const TestBatch batch = MakeBatch({"cats"}, jpegs_, 2);
+  sink_.SetAvailable(absl::UnavailableError("the aggregator is away"));
+  EXPECT_TRUE(HadNoEffect(Infer(batch).status()));
+  sink_.SetAvailable(absl::OkStatus());
+  behaviour_.infer = [](absl::Span<const Picture>) {
+    return absl::UnavailableError("no worker was free");
+  };
+  EXPECT_TRUE(HadNoEffect(Infer(batch).status()));
+  {
+    const auto first = core().Admit(batch.header);
+    CAMHERD_ASSERT_OK(first);
+    const auto full = core().Admit(MakeBatch({"cats"}, jpegs_, 3).header);
+    EXPECT_THAT(full, StatusIs(absl::StatusCode::kResourceExhausted));
+    EXPECT_TRUE(HadNoEffect(full.status()));
+    // The other call may record it.
+    const auto twice = core().Admit(batch.header);
+    EXPECT_THAT(twice, StatusIs(absl::StatusCode::kUnavailable));
+    EXPECT_FALSE(HadNoEffect(twice.status()));
+  }
+  core().Drain();
+  EXPECT_TRUE(HadNoEffect(core().Admit(batch.header).status()));
+}
+
+TEST_F(InferenceCoreTest, AModelBeingPreparedHadNoEffect) {
+  made_ = false;
+  EXPECT_TRUE(HadNoEffect(Infer(MakeBatch({"dogs"}, jpegs_)).status()));
+  made_ = true;
 }
 
 TEST_F(InferenceCoreTest, RefusesMoreBatchesThanItHoldsAndTakesThemLater) {
