@@ -8,8 +8,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/log.h"
+#include "services/common/retry_delay.h"
 
 namespace camherd::capture {
+namespace {
+
+// An infinite wait in chrono's terms.
+constexpr absl::Duration kLongestSleep = absl::Hours(24);
+
+}  // namespace
 
 BatchSender::BatchSender(const Options& options, InferencePeer& peer,
                          BatchOwner& owner, SendObserver* observer,
@@ -33,8 +40,8 @@ void BatchSender::Stop() {
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
-    changed_.SignalAll();
   }
+  Wake();
   peer_.Cancel();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
@@ -42,17 +49,19 @@ void BatchSender::Stop() {
 
 void BatchSender::Add(const BatchKey& key, absl::Time sealed_at,
                       bool fate_unknown) {
-  absl::MutexLock lock(&mu_);
-  queue_.Add(key, sealed_at);
-  if (fate_unknown) fate_unknown_.insert(key);
-  changed_.Signal();
+  {
+    absl::MutexLock lock(&mu_);
+    queue_.Add(key, sealed_at);
+    if (fate_unknown) fate_unknown_.insert(key);
+  }
+  Wake();
 }
 
 bool BatchSender::Remove(const BatchKey& key) {
   absl::MutexLock lock(&mu_);
-  if (!queue_.Remove(key)) return false;
-  fate_unknown_.erase(key);
-  return true;
+  // It may have become so since the caller looked.
+  if (fate_unknown_.count(key) > 0) return false;
+  return queue_.Remove(key);
 }
 
 void BatchSender::RemoveSession(const std::string& session_id) {
@@ -70,16 +79,42 @@ size_t BatchSender::pending() const {
 void BatchSender::Run() {
   while (true) {
     std::optional<BatchKey> key;
+    absl::Duration wait;
+    // Before the look at the queue, so that no change is slept through.
+    const uint64_t seen = wakes();
     {
       absl::MutexLock lock(&mu_);
-      while (!stopping_ && !(key = queue_.Take(clock_.SteadyNow()))) {
-        const absl::Duration wait = queue_.NextAt() - clock_.SteadyNow();
-        changed_.WaitWithTimeout(&mu_, std::max(wait, absl::Milliseconds(1)));
-      }
       if (stopping_) return;
+      const absl::Duration now = clock_.SteadyNow();
+      key = queue_.Take(now);
+      if (!key) wait = queue_.NextAt() - now;
     }
-    Send(*key);
+    if (key) {
+      Send(*key);
+    } else {
+      Wait(seen, wait);
+    }
   }
+}
+
+void BatchSender::Wait(uint64_t seen, absl::Duration timeout) {
+  timeout = std::clamp(timeout, absl::Milliseconds(1), kLongestSleep);
+  std::unique_lock<std::mutex> lock(wake_mu_);
+  wake_.wait_for(lock, absl::ToChronoNanoseconds(timeout),
+                 [&] { return wakes_ != seen; });
+}
+
+void BatchSender::Wake() {
+  {
+    const std::lock_guard<std::mutex> lock(wake_mu_);
+    ++wakes_;
+  }
+  wake_.notify_all();
+}
+
+uint64_t BatchSender::wakes() const {
+  const std::lock_guard<std::mutex> lock(wake_mu_);
+  return wakes_;
 }
 
 void BatchSender::Send(const BatchKey& key) {
@@ -118,6 +153,8 @@ void BatchSender::Send(const BatchKey& key) {
   if (absl::IsNotFound(answer.file_error) ||
       absl::IsDataLoss(answer.file_error)) {
     settled = owner_.BatchDropped(key, "file_lost", answer.file_error);
+  } else if (absl::IsOutOfRange(answer.file_error)) {
+    settled = owner_.BatchDropped(key, "model_error", answer.file_error);
   } else if (!answer.file_error.ok()) {
     leaves = false;
   } else if (verdict == Verdict::kRecorded) {
@@ -135,17 +172,17 @@ void BatchSender::Send(const BatchKey& key) {
   }
 
   if (leaves && (settled.ok() || absl::IsNotFound(settled))) {
-    absl::MutexLock lock(&mu_);
-    queue_.Settled(key);
-    fate_unknown_.erase(key);
-    changed_.Signal();
+    {
+      absl::MutexLock lock(&mu_);
+      queue_.Settled(key);
+      fate_unknown_.erase(key);
+    }
+    Wake();
     return;
   }
   const absl::Status why = leaves ? settled : answer.status;
-  // Refused before any work, or never complete there: as before this attempt.
-  const bool nothing_done = !answer.sent_whole ||
-                            absl::IsResourceExhausted(answer.status) ||
-                            absl::IsFailedPrecondition(answer.status);
+  // Never complete there, or not worked on: as before this attempt.
+  const bool nothing_done = !answer.sent_whole || HadNoEffect(answer.status);
   if (marked && nothing_done && !was_unknown) {
     owner_.SetFateUnknown(key, false).IgnoreError();
     marked = false;
@@ -157,9 +194,9 @@ void BatchSender::Send(const BatchKey& key) {
     if (marked) fate_unknown_.insert(key);
     pause = queue_.Failed(key, leaves ? Verdict::kRetryBatch : verdict, why,
                           clock_.SteadyNow());
-    changed_.Signal();
     stopping = stopping_;
   }
+  Wake();
   if (!stopping) owner_.BatchDelayed(key, why, pause);
 }
 

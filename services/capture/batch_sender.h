@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -26,8 +29,8 @@ class BatchOwner {
   // kNotFound: it is gone, forget it. kDataLoss: it is there but a part of it
   // is lost.
   virtual absl::StatusOr<OutgoingBatch> LoadBatch(const BatchKey& key) = 0;
-  // The batch is about to be complete at the peer, or it turned out that it
-  // was refused.
+  // The batch is about to be complete at the peer, or it turned out that
+  // nothing was done with it.
   virtual absl::Status SetFateUnknown(const BatchKey& key, bool unknown) = 0;
   virtual absl::Status BatchRecorded(const BatchKey& key,
                                      const v1::InferBatchResponse& answer) = 0;
@@ -52,11 +55,11 @@ class SendObserver {
 // rows and counters are the owner's.
 //
 // A batch whose fate is unknown: once its last part has been sent, only OK or
-// a refusal that is made before any work (RESOURCE_EXHAUSTED,
-// FAILED_PRECONDITION) says what became of it; after anything else (a lost
-// connection, a deadline) the record may exist. The flag is stored before the
-// last part goes, so a crash keeps it, and it stays until the batch settles,
-// since a later refusal says nothing of the earlier attempt.
+// an answer that carries the mark of a call without effect (retry_delay.h) says
+// what became of it; after anything else (a lost connection, a deadline) the
+// record may exist. The flag is stored before the last part goes, so a crash
+// keeps it, and it stays until the batch settles, since a later refusal says
+// nothing of the earlier attempt.
 //
 // `concurrency` threads, each with one call in flight. Thread-safe.
 class BatchSender {
@@ -77,13 +80,18 @@ class BatchSender {
   void Stop();
 
   void Add(const BatchKey& key, absl::Time sealed_at, bool fate_unknown);
-  // Takes a waiting batch out. False: it is in flight, or not here.
+  // Takes a waiting batch out, for it to be dropped. False: it must not be,
+  // since it is in flight or its fate is unknown, or it is not here.
   bool Remove(const BatchKey& key);
   void RemoveSession(const std::string& session_id);
   size_t pending() const;
 
  private:
   void Run();
+  // Waits until Wake has been called after `seen` was read, at most `timeout`.
+  void Wait(uint64_t seen, absl::Duration timeout);
+  void Wake();
+  uint64_t wakes() const;
   void Send(const BatchKey& key);
 
   const Options options_;
@@ -93,10 +101,16 @@ class BatchSender {
   Clock& clock_;
 
   mutable absl::Mutex mu_;
-  absl::CondVar changed_ ABSL_GUARDED_BY(mu_);
   SendQueue queue_ ABSL_GUARDED_BY(mu_);
   std::set<BatchKey> fate_unknown_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+
+  // Wakes Wait. Not an absl::CondVar: its timeouts go by the wall clock, so a
+  // host whose clock is set back would sleep through its retries.
+  mutable std::mutex wake_mu_;
+  std::condition_variable wake_;
+  uint64_t wakes_ = 0;  // Guarded by wake_mu_.
+
   // Touched by Start and Stop only.
   std::vector<std::thread> threads_;
 };

@@ -12,7 +12,8 @@
 #include "camherd/v1/inference_service.pb.h"
 
 // The other services as capture sees them; gRPC stays behind these. Errors are
-// those of the RPCs, with their retry delay (retry_delay.h).
+// those of the RPCs, with their retry delay and the mark of a call without
+// effect (retry_delay.h).
 namespace camherd::capture {
 
 // A sealed batch on its way.
@@ -31,6 +32,7 @@ struct BatchAnswer {
   // nothing, whatever the status.
   bool sent_whole = false;
   // Not OK: a frame's file could not be read; `status` is the same.
+  // kOutOfRange: it is larger than any the peer takes.
   absl::Status file_error;
 };
 
