@@ -47,7 +47,9 @@ void SampleWriter::SetNextFrameSeq(int64_t seq, bool anew) {
 
 void SampleWriter::Run(const DecodeTask& task, const Stream& stream,
                        DecodeThread& thread) {
-  if (task.single_keyframe) {
+  if (GivenUp()) {
+    GiveUp(task);
+  } else if (task.single_keyframe) {
     RunKeyframe(task, stream, thread);
   } else {
     RunSequence(task, stream, thread);
@@ -63,6 +65,11 @@ void SampleWriter::EndSequence() {
   newest_.reset();
   damaged_tag_.reset();
   received_.clear();
+}
+
+void SampleWriter::GiveUp(const DecodeTask& task) {
+  if (std::exchange(waiting_due_, std::nullopt)) Missed(kMissedOverload);
+  if (task.sample) Missed(kMissedOverload);
 }
 
 void SampleWriter::RunKeyframe(const DecodeTask& task, const Stream& stream,
@@ -97,6 +104,8 @@ void SampleWriter::RunSequence(const DecodeTask& task, const Stream& stream,
     const CpuMeter meter(decode_seconds_);
     status = DecodeUnits(task, stream);
   }
+  // Maybe in the middle, with a picture that was not the one shown.
+  if (GivenUp()) return GiveUp(task);
   if (!status.ok()) LogDebug("no decoder", {{"error", status}});
   if (sequence_ != nullptr) {
     delay_.store(sequence_->delay(), std::memory_order_relaxed);
@@ -142,6 +151,7 @@ absl::Status SampleWriter::DecodeUnits(const DecodeTask& task,
   Remember(task);
   int64_t tag = task.first_tag;
   for (const AccessUnit& unit : task.units) {
+    if (GivenUp()) break;
     std::optional<Picture> picture;
     const absl::Status status = sequence_->Decode(unit, tag, &picture);
     if (!status.ok()) {
@@ -172,6 +182,14 @@ void SampleWriter::Remember(const DecodeTask& task) {
 
 void SampleWriter::Store(const Picture& picture, absl::Duration due,
                          const Stream& stream, DecodeThread& thread) {
+  const auto received =
+      std::find_if(received_.begin(), received_.end(),
+                   [&](const Received& r) { return r.tag == picture.tag; });
+  if (received == received_.end()) {
+    // Nothing that came after it could be decoded.
+    Missed(kMissedCorrupt);
+    return;
+  }
   double encode_seconds = 0;
   absl::StatusOr<JpegEncoder::Jpeg> jpeg = absl::InternalError("not encoded");
   {
@@ -180,6 +198,12 @@ void SampleWriter::Store(const Picture& picture, absl::Duration due,
   }
   if (!jpeg.ok()) {
     LogWarning("picture not encoded", {{"error", jpeg.status()}});
+    Missed(kMissedDecodeError);
+    return;
+  }
+  if (jpeg->data.size() > options_.max_frame_bytes) {
+    LogWarning("picture too large", {{"bytes", jpeg->data.size()},
+                                     {"max_bytes", options_.max_frame_bytes}});
     Missed(kMissedDecodeError);
     return;
   }
@@ -197,14 +221,9 @@ void SampleWriter::Store(const Picture& picture, absl::Duration due,
   v1::SampleTaken sample;
   v1::FrameInfo& frame = *sample.mutable_frame();
   frame.set_frame_seq(next_frame_seq_++);
-  const auto received =
-      std::find_if(received_.begin(), received_.end(),
-                   [&](const Received& r) { return r.tag == picture.tag; });
-  if (received != received_.end()) {
-    *frame.mutable_captured_at() = ToProto(received->wall);
-    frame.set_pts(received->pts == INT64_MIN ? 0 : received->pts);
-    frame.set_offset_seconds(absl::ToDoubleSeconds(received->arrival - due));
-  }
+  *frame.mutable_captured_at() = ToProto(received->wall);
+  frame.set_pts(received->pts == INT64_MIN ? 0 : received->pts);
+  frame.set_offset_seconds(absl::ToDoubleSeconds(received->arrival - due));
   frame.set_width(picture.width);
   frame.set_height(picture.height);
   frame.set_mean_luma(jpeg->mean_luma);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -25,12 +26,20 @@ namespace camherd::capture {
 //
 // A picture that is damaged, or refers to a damaged one, is never stored:
 // after damage in a sequence all is missed (corrupt) until a sound keyframe.
+// Nor is one of which it is no longer known when it was received (corrupt), or
+// one that is too large for the services to come (decode_error).
 //
 // Not thread-safe: its calls are tasks of one strand, except the atomics.
 class SampleWriter {
  public:
   struct Options {
     bool sync_frames = false;
+    // Of a JPEG. The inference service takes no larger ones, and they would
+    // take the rest of their batch with them.
+    size_t max_frame_bytes = size_t{16} << 20;
+    // From when it answers true nothing more is decoded: samples are missed
+    // (overload). Asked for each access unit; null: never.
+    std::function<bool()> given_up = nullptr;
     // What is left to fill in is seconds of decoding and encoding and the
     // frame itself.
     std::function<void(v1::SampleTaken)> on_taken;
@@ -80,6 +89,9 @@ class SampleWriter {
                    DecodeThread& thread);
   absl::Status DecodeUnits(const DecodeTask& task, const Stream& stream);
   void Remember(const DecodeTask& task);
+  bool GivenUp() const { return options_.given_up && options_.given_up(); }
+  // The samples of `task` and of those before it are missed.
+  void GiveUp(const DecodeTask& task);
   // Encodes and writes the picture that fell due at `due`.
   void Store(const Picture& picture, absl::Duration due, const Stream& stream,
              DecodeThread& thread);

@@ -87,6 +87,58 @@ class Pipeline {
   absl::Duration pending_;
 };
 
+// A writer by itself, and tasks of JPEGs, which need no clip.
+class SampleWriterTest : public ::testing::Test {
+ protected:
+  SampleWriterTest() {
+    stream_.parameters.codec = Codec::kMjpeg;
+    stream_.spool_dir = dir_.path();
+    options_.on_taken = [this](const v1::SampleTaken&) { ++taken_; };
+    options_.on_missed = [this](absl::string_view reason) {
+      ++missed_[std::string(reason)];
+    };
+    options_.on_disk = [](const absl::Status&) {};
+  }
+
+  void Run(const DecodeTask& task) {
+    SampleWriter(options_).Run(task, stream_, thread_);
+  }
+
+  // A sample of `units` pictures; those from `broken` on are none.
+  static DecodeTask Task(size_t units, size_t broken) {
+    static const std::vector<uint8_t> grey(64 * 48, 100);
+    Picture picture;
+    picture.width = 64;
+    picture.height = 48;
+    picture.chroma = Picture::Chroma::k444;
+    for (int i = 0; i < 3; ++i) {
+      picture.planes[i] = grey.data();
+      picture.strides[i] = 64;
+    }
+    const auto jpeg = std::make_shared<const std::string>(
+        JpegEncoder(85).Encode(picture).value().data);
+    const auto none = std::make_shared<const std::string>("no JPEG");
+    DecodeTask task;
+    task.sample = true;
+    task.restart = true;
+    for (size_t i = 0; i < units; ++i) {
+      AccessUnit unit;
+      unit.data = i < broken ? jpeg : none;
+      unit.keyframe = true;
+      unit.wall = absl::FromUnixSeconds(1785578100);
+      task.units.push_back(std::move(unit));
+    }
+    return task;
+  }
+
+  TempDir dir_;
+  SampleWriter::Options options_;
+  SampleWriter::Stream stream_;
+  DecodeThread thread_{85};
+  int taken_ = 0;
+  std::map<std::string, int> missed_;
+};
+
 // The clip several times over.
 Clip Repeat(const Clip& clip, int times) {
   Clip out = clip;
@@ -207,7 +259,49 @@ TEST(ExactSamplingTest, CostsLessThanFullDecodingWhereKeyframesAreNearer) {
   EXPECT_GE(pipeline.taken.size(), 19u);
 }
 
-TEST(SampleWriterTest, AFrameIsWhatIsInItsFile) {
+TEST_F(SampleWriterTest, APictureTooLargeForTheServicesToComeIsMissed) {
+  DecodeTask task = Task(1, 1);
+  task.single_keyframe = true;
+  Run(task);
+  EXPECT_EQ(taken_, 1);
+  options_.max_frame_bytes = 100;
+  Run(task);
+  EXPECT_EQ(taken_, 1);
+  EXPECT_EQ(missed_["decode_error"], 1);
+}
+
+TEST_F(SampleWriterTest, APictureIsNeverStoredWithoutItsTimeOfReceipt) {
+  Run(Task(2, 1));
+  EXPECT_EQ(taken_, 1);
+  // So much came after it that its own access unit is forgotten.
+  Run(Task(60, 1));
+  EXPECT_EQ(taken_, 1);
+  EXPECT_EQ(missed_["corrupt"], 1);
+}
+
+TEST_F(SampleWriterTest, WhatIsGivenUpIsMissedForOverloadAndNotDecoded) {
+  options_.given_up = [] { return true; };
+  Run(Task(5, 5));
+  DecodeTask keyframe = Task(1, 1);
+  keyframe.single_keyframe = true;
+  Run(keyframe);
+  DecodeTask no_sample = Task(5, 5);
+  no_sample.sample = false;
+  Run(no_sample);
+  EXPECT_EQ(taken_, 0);
+  EXPECT_EQ(missed_["overload"], 2);
+  EXPECT_EQ(missed_.size(), 1u);
+}
+
+TEST_F(SampleWriterTest, ATaskGivenUpInTheMiddleStoresNoOlderPicture) {
+  int asked = 0;
+  options_.given_up = [&asked] { return ++asked > 3; };
+  Run(Task(5, 5));
+  EXPECT_EQ(taken_, 0);
+  EXPECT_EQ(missed_["overload"], 1);
+}
+
+TEST_F(SampleWriterTest, AFrameIsWhatIsInItsFile) {
   if (!HaveFfmpeg()) GTEST_SKIP() << "the ffmpeg program is not installed";
   const TempDir dir;
   const absl::StatusOr<Clip> clip = MakeClip(
@@ -240,7 +334,7 @@ TEST(SampleWriterTest, AFrameIsWhatIsInItsFile) {
   }
 }
 
-TEST(SampleWriterTest, AFullOrMissingDiskIsAMissWithItsReasonUntilItIsBack) {
+TEST_F(SampleWriterTest, AFullOrMissingDiskIsAMissWithItsReasonUntilItIsBack) {
   if (!HaveFfmpeg()) GTEST_SKIP() << "the ffmpeg program is not installed";
   const TempDir dir;
   const absl::StatusOr<Clip> clip = MakeClip(
@@ -265,7 +359,7 @@ TEST(SampleWriterTest, AFullOrMissingDiskIsAMissWithItsReasonUntilItIsBack) {
   EXPECT_EQ(pipeline.taken[0].frame().frame_seq(), 1);
 }
 
-TEST(SampleWriterTest, AfterDamageNothingIsStoredUntilASoundKeyframe) {
+TEST_F(SampleWriterTest, AfterDamageNothingIsStoredUntilASoundKeyframe) {
   if (!HaveFfmpeg()) GTEST_SKIP() << "the ffmpeg program is not installed";
   const TempDir dir;
   absl::StatusOr<Clip> clip = MakeClip(
