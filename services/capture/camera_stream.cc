@@ -15,6 +15,8 @@ namespace {
 constexpr double kSlowJitter = 1.25;
 // An infinite wait in chrono's terms.
 constexpr absl::Duration kLongestSleep = absl::Hours(24);
+// What waits in the pool at a revocation is decoded for so long.
+constexpr absl::Duration kLastDecoding = absl::Seconds(1);
 
 absl::string_view CodecName(Codec codec) {
   switch (codec) {
@@ -81,6 +83,7 @@ CameraStream::CameraStream(const Context& context,
       predecessor_(std::move(predecessor)),
       strand_(context.pool.MakeStrand()),
       writer_({.sync_frames = context.options.sync_frames,
+               .given_up = [this] { return GivenUp(); },
                .on_taken =
                    [this](v1::SampleTaken sample) {
                      v1::FromWorker event;
@@ -124,6 +127,7 @@ void CameraStream::Pause(bool paused, const std::string& reason) {
 
 void CameraStream::Revoke() {
   absl::MutexLock lock(&mu_);
+  if (!revoked_) give_up_at_ = context_.clock.SteadyNow() + kLastDecoding;
   revoked_ = true;
   if (source_ != nullptr) source_->Cancel();
   Wake();
@@ -143,6 +147,11 @@ bool CameraStream::Revoked() const {
   return revoked_;
 }
 
+bool CameraStream::GivenUp() const {
+  absl::MutexLock lock(&mu_);
+  return revoked_ && context_.clock.SteadyNow() >= give_up_at_;
+}
+
 void CameraStream::Run() {
   if (predecessor_ != nullptr) {
     predecessor_->Join();
@@ -158,7 +167,7 @@ void CameraStream::Run() {
             /*or_reconnect=*/false);
   while (!Revoked()) {
     ApplyAssignment();
-    Connection();
+    if (const std::optional<Ended> ended = Connection()) BackOff(*ended);
   }
   context_.pool.Add(strand_, [this](DecodeThread&) { writer_.EndSequence(); });
   context_.pool.Drain(strand_);
@@ -169,12 +178,11 @@ void CameraStream::Run() {
   ended_ = true;
 }
 
-void CameraStream::Connection() {
+std::optional<CameraStream::Ended> CameraStream::Connection() {
   if (!url_ || !picker_) {
     // The supervisor checks what it assigns; this is the last net.
-    Failed(absl::InvalidArgumentError("the stream's settings are invalid"),
-           /*was_running=*/false);
-    return;
+    return Ended{
+        absl::InvalidArgumentError("the stream's settings are invalid")};
   }
   PacketSource::Options options;
   options.transport = assignment_.transport() == v1::TRANSPORT_UNSPECIFIED
@@ -186,37 +194,38 @@ void CameraStream::Connection() {
   {
     absl::MutexLock lock(&mu_);
     // An assignment that came in since is taken over first.
-    if (revoked_ || changed_) return;
+    if (revoked_ || changed_) return std::nullopt;
     reconnect_ = false;
     source_ = source.get();
   }
   absl::StatusOr<VideoParameters> parameters = source->Open();
+  Ended ended;
   if (parameters.ok()) {
     parameters_ = *std::move(parameters);
     bytes_before_ = received_bytes_;
-    ReadUntilItEnds(*source);
+    ended = ReadUntilItEnds(*source);
   } else {
-    Failed(parameters.status(), /*was_running=*/false);
+    ended.status = parameters.status();
   }
   absl::MutexLock lock(&mu_);
   source_ = nullptr;
+  return ended;
 }
 
-void CameraStream::ReadUntilItEnds(PacketSource& source) {
+CameraStream::Ended CameraStream::ReadUntilItEnds(PacketSource& source) {
   picker_->Connected(parameters_.codec);
   const absl::Duration since = context_.clock.SteadyNow();
-  bool running = false;
-  absl::Status ended;
+  Ended ended;
   while (true) {
     absl::StatusOr<AccessUnit> unit = source.Read();
     if (!unit.ok()) {
-      ended = unit.status();
+      ended.status = unit.status();
       break;
     }
     received_bytes_ = bytes_before_ + source.received_bytes();
     ApplyAssignment();
-    if (!running) {
-      running = true;
+    if (!ended.was_running) {
+      ended.was_running = true;
       Dispatch(picker_->Away(unit->arrival));
       ChangeState([&](v1::StateChanged& state) {
         emit_mu_.AssertHeld();
@@ -233,7 +242,7 @@ void CameraStream::ReadUntilItEnds(PacketSource& source) {
   const absl::Duration now = context_.clock.SteadyNow();
   Dispatch(picker_->Disconnected(now));
   if (now - since >= context_.options.healthy_after) backoff_.Reset();
-  Failed(ended, running);
+  return ended;
 }
 
 void CameraStream::OnAccessUnit(const AccessUnit& unit) {
@@ -285,18 +294,17 @@ void CameraStream::Submit(DecodeTask task) {
   picker_->TakeBack(std::move(*shared));
 }
 
-void CameraStream::Failed(const absl::Status& status, bool was_running) {
+void CameraStream::BackOff(const Ended& ended) {
   bool by_us = false;
   {
     absl::MutexLock lock(&mu_);
-    source_ = nullptr;
     if (revoked_) return;
     by_us = reconnect_;
   }
   absl::Duration pause;
   if (by_us) {
     backoff_.Reset();
-  } else if (IsSlow(status.code())) {
+  } else if (IsSlow(ended.status.code())) {
     pause =
         context_.options.retry_slow * absl::Uniform(random_, 1.0, kSlowJitter);
   } else {
@@ -304,11 +312,11 @@ void CameraStream::Failed(const absl::Status& status, bool was_running) {
   }
   ChangeState([&](v1::StateChanged& state) {
     state.set_state(by_us ? v1::STREAM_STATE_RECONNECTING
-                          : StateFor(status.code()));
+                          : StateFor(ended.status.code()));
     state.set_reason(by_us ? "the source was changed"
-                           : std::string(status.message()));
+                           : std::string(ended.status.message()));
     state.set_retry_after_seconds(absl::ToDoubleSeconds(pause));
-    if (was_running) state.set_disconnects(state.disconnects() + 1);
+    if (ended.was_running) state.set_disconnects(state.disconnects() + 1);
   });
   WaitUntil(context_.clock.SteadyNow() + pause, /*or_reconnect=*/true);
 }

@@ -37,6 +37,12 @@ namespace camherd::capture {
 // UNSUPPORTED_CODEC, REFUSED) with a sentence why and the time to the next
 // try, until access units arrive again.
 //
+// A connection is closed before its state is told and the next try is waited
+// for: many cameras serve only a few at a time.
+//
+// Once revoked, what the pool has not decoded within a second is missed
+// (overload), so that a stop takes seconds however long the queue is.
+//
 // Events come in order, one at a time; the last is StreamEnded. Lifecycle:
 // construct (the thread starts), Assign, Pause, Revoke, Join. The methods are
 // thread-safe and return at once, except Join.
@@ -70,13 +76,23 @@ class CameraStream {
   bool ended() const;
 
  private:
+  // How a connection ended.
+  struct Ended {
+    absl::Status status;
+    // Access units had come.
+    bool was_running = false;
+  };
+
   void Run();
-  void Connection();
-  void ReadUntilItEnds(PacketSource& source);
+  // One connection from connect to close; std::nullopt: none was made, since a
+  // revocation or an assignment came first.
+  std::optional<Ended> Connection();
+  Ended ReadUntilItEnds(PacketSource& source);
   void OnAccessUnit(const AccessUnit& unit);
   void Dispatch(FramePicker::Picked picked);
   void Submit(DecodeTask task);
-  void Failed(const absl::Status& status, bool was_running);
+  // Tells the state that `ended` makes, and waits for the next try.
+  void BackOff(const Ended& ended);
   // Sleeps, counting what falls due, until `until`, a revocation or, where
   // asked, another source.
   void WaitUntil(absl::Duration until, bool or_reconnect);
@@ -84,6 +100,8 @@ class CameraStream {
   // Takes over what Assign and Pause left.
   void ApplyAssignment();
   bool Revoked() const;
+  // What waits to be decoded has waited long enough after the revocation.
+  bool GivenUp() const;
 
   // Changes the state and tells it, as one step.
   void ChangeState(absl::FunctionRef<void(v1::StateChanged&)> change);
@@ -120,6 +138,8 @@ class CameraStream {
   bool changed_ ABSL_GUARDED_BY(mu_) = false;
   bool reconnect_ ABSL_GUARDED_BY(mu_) = false;
   bool revoked_ ABSL_GUARDED_BY(mu_) = false;
+  // Steady clock; valid where revoked_.
+  absl::Duration give_up_at_ ABSL_GUARDED_BY(mu_);
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
   std::string source_url_ ABSL_GUARDED_BY(mu_);
   v1::Transport transport_ ABSL_GUARDED_BY(mu_) = v1::TRANSPORT_UNSPECIFIED;

@@ -14,6 +14,7 @@
 #include "services/capture/jpeg_encoder.h"
 #include "services/capture/spool_layout.h"
 #include "tests/support/fake_camera.h"
+#include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -21,6 +22,7 @@ namespace camherd::capture {
 namespace {
 
 using ::camherd::testing::FakeCamera;
+using ::camherd::testing::FakeClock;
 using ::camherd::testing::TempDir;
 using ::testing::HasSubstr;
 
@@ -47,14 +49,19 @@ std::shared_ptr<const std::string> AnyJpeg() {
 // What a stream's supervisor would see.
 class StreamWorkerTest : public ::testing::Test {
  protected:
-  void Start(StreamWorker::Options options = {}) {
+  static StreamWorker::Options Quick() {
+    StreamWorker::Options options;
     options.decode_threads = 2;
     options.retry_initial = absl::Milliseconds(20);
     options.retry_max = absl::Milliseconds(50);
     options.retry_slow = absl::Milliseconds(30);
+    return options;
+  }
+  void Start(const StreamWorker::Options& options = Quick(),
+             Clock& clock = Clock::Real()) {
     worker_ = std::make_unique<StreamWorker>(
         options, camera_.Sources(),
-        [this](v1::FromWorker event) { OnEvent(event); }, Clock::Real());
+        [this](v1::FromWorker event) { OnEvent(event); }, clock);
   }
 
   void TearDown() override {
@@ -149,6 +156,8 @@ class StreamWorkerTest : public ::testing::Test {
         EXPECT_TRUE(std::filesystem::exists(
             FrameFile(dir_.path(), event.sample().frame().frame_seq())));
         seen.samples.push_back(event.sample());
+        const auto go = [this] { return !hold_samples_; };
+        mu_.Await(absl::Condition(&go));
         break;
       }
       case v1::FromWorker::kMissed:
@@ -163,6 +172,38 @@ class StreamWorkerTest : public ::testing::Test {
     }
   }
 
+  // Holds the only decoding thread at the first of six samples and revokes the
+  // stream; goes on when `passed` has passed, and waits for the end.
+  void EndWithFiveWaiting(absl::Duration passed) {
+    hold_samples_ = true;
+    StreamWorker::Options options = Quick();
+    options.decode_threads = 1;
+    FakeClock clock;
+    Start(options, clock);
+    camera_.AnswerOpen(Mjpeg());
+    Assign(Assignment());
+    ASSERT_TRUE(camera_.WaitForConnections(1));
+    for (int i = 0; i < 6; ++i) {
+      clock.Advance(absl::Milliseconds(100));
+      AccessUnit unit;
+      unit.data = AnyJpeg();
+      unit.keyframe = true;
+      unit.arrival = clock.SteadyNow();
+      unit.wall = clock.Now();
+      camera_.Send(std::move(unit));
+      ASSERT_TRUE(camera_.WaitUntilRead());
+      ASSERT_TRUE(WaitFor([this] { return s().samples.size() == 1; }));
+    }
+    Revoke();
+    clock.Advance(passed);
+    {
+      absl::MutexLock lock(&mu_);
+      hold_samples_ = false;
+    }
+    ASSERT_TRUE(WaitFor([this] { return s().ended; }));
+    worker_->Stop();
+  }
+
   static VideoParameters Mjpeg() {
     return {.codec = Codec::kMjpeg, .extradata = ""};
   }
@@ -172,6 +213,8 @@ class StreamWorkerTest : public ::testing::Test {
   absl::Mutex mu_;
   std::map<std::string, Seen> streams_;
   bool allow_restart_ = false;
+  // Whoever tells of a sample waits.
+  bool hold_samples_ = false;
   // Last: it ends before what its events use.
   std::unique_ptr<StreamWorker> worker_;
 };
@@ -252,6 +295,43 @@ TEST_F(StreamWorkerTest, ALostConnectionIsCountedAndComesBack) {
   EXPECT_EQ(s().state.connects(), 2);
 }
 
+TEST_F(StreamWorkerTest, AFailedConnectionIsClosedBeforeTheWaitForTheNext) {
+  StreamWorker::Options options = Quick();
+  options.retry_initial = options.retry_max = absl::Hours(1);
+  Start(options);
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(SendUntil([this] { return !s().samples.empty(); }));
+  camera_.Fail(absl::DeadlineExceededError("the camera sent no picture"));
+  ASSERT_TRUE(WaitForState(v1::STREAM_STATE_RECONNECTING));
+  EXPECT_EQ(camera_.closed(), 1);
+  EXPECT_EQ(camera_.connections(), 1);
+}
+
+TEST_F(StreamWorkerTest, ARefusedConnectionIsClosedBeforeTheWaitForTheNext) {
+  StreamWorker::Options options = Quick();
+  options.retry_slow = absl::Hours(1);
+  Start(options);
+  camera_.AnswerOpen(absl::UnauthenticatedError("wrong password"));
+  Assign(Assignment());
+  ASSERT_TRUE(WaitForState(v1::STREAM_STATE_AUTH_FAILED));
+  EXPECT_EQ(camera_.closed(), 1);
+}
+
+TEST_F(StreamWorkerTest, WhatWaitsAtTheEndIsDecodedForAMoment) {
+  EndWithFiveWaiting(absl::ZeroDuration());
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().samples.size(), 6u);
+  EXPECT_EQ(s().missed["overload"], 0);
+}
+
+TEST_F(StreamWorkerTest, WhatStillWaitsAfterTheMomentIsMissedForOverload) {
+  EndWithFiveWaiting(absl::Seconds(2));
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().samples.size(), 1u);
+  EXPECT_EQ(s().missed["overload"], 5);
+}
+
 TEST_F(StreamWorkerTest, WhileTheCameraIsAwayEveryDueTimeIsMissed) {
   Start();
   for (int i = 0; i < 200; ++i) {
@@ -294,8 +374,7 @@ TEST_F(StreamWorkerTest, AnotherIntervalKeepsTheConnection) {
 }
 
 TEST_F(StreamWorkerTest, AnotherUrlReconnectsAtOnce) {
-  StreamWorker::Options options;
-  Start(options);
+  Start();
   camera_.AnswerOpen(Mjpeg());
   camera_.AnswerOpen(Mjpeg());
   v1::AssignStream assign = Assignment();
@@ -343,8 +422,7 @@ TEST_F(StreamWorkerTest, RevokedAndAssignedAgainItBeginsAfterTheEnd) {
 }
 
 TEST_F(StreamWorkerTest, StopIsFastWhateverTheStreamsWaitFor) {
-  StreamWorker::Options options;
-  Start(options);
+  Start();
   v1::AssignStream waits = Assignment("waits for its turn");
   waits.set_connect_delay_seconds(3600);
   Assign(waits);
