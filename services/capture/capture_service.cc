@@ -25,7 +25,12 @@ grpc::ServerUnaryReactor* CaptureGrpcService::Call(
     reactor->Finish(ToGrpcStatus(status, context));
   };
   // Request and response live until Finish.
-  const bool queued = calls_.TryRun([this, finish, request, response] {
+  const bool queued = calls_.TryRun([this, finish, context, request, response] {
+    // Nobody waits any more for a call that waited here for too long.
+    if (context->IsCancelled()) {
+      finish(absl::CancelledError("the caller has gone"));
+      return;
+    }
     absl::StatusOr<Response> answer = (supervisor_.*kMethod)(*request);
     if (answer.ok()) *response = *std::move(answer);
     finish(answer.status());

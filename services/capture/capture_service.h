@@ -13,7 +13,8 @@ namespace camherd::capture {
 // CaptureService over gRPC: translates, counts, and hands each call to a fixed
 // number of threads, since the supervisor may block on disks and peers. Calls
 // wait in a bounded queue; when it is full they are answered
-// RESOURCE_EXHAUSTED at once.
+// RESOURCE_EXHAUSTED at once. A call whose caller gave up while it waited is
+// not run.
 //
 // WatchStreams and ProbeSource are not built yet: UNIMPLEMENTED.
 //

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -203,7 +204,7 @@ class CaptureServiceTest : public ::testing::Test {
     ASSERT_THAT(supervisor_->Start(*worker_), IsOk());
     metrics_->Attach(*supervisor_);
     service_ = std::make_unique<CaptureGrpcService>(
-        CaptureGrpcService::Options(), *supervisor_, metrics_.get());
+        service_options_, *supervisor_, metrics_.get());
     server_ = GrpcServer::Start({.listen = "127.0.0.1:0"}, {service_.get()},
                                 {"camherd.v1.CaptureService"})
                   .value();
@@ -272,6 +273,7 @@ class CaptureServiceTest : public ::testing::Test {
   AggregatorFake aggregator_;
   std::unique_ptr<grpc::Server> peers_;
   StreamSupervisor::Options options_;
+  CaptureGrpcService::Options service_options_;
   std::unique_ptr<StreamStore> store_;
   std::unique_ptr<MetricsExporter> exporter_;
   std::unique_ptr<CaptureMetrics> metrics_;
@@ -466,6 +468,38 @@ TEST_F(CaptureServiceTest, StopAnswersWithin5SecondsWithoutTheAggregator) {
   EXPECT_LT(Clock::Real().SteadyNow() - start, absl::Seconds(5));
   EXPECT_FALSE(response.has_grid());
   EXPECT_THAT(response.grid_reason(), HasSubstr("UNAVAILABLE"));
+}
+
+TEST_F(CaptureServiceTest, ACallWhoseCallerHasGoneIsNotRun) {
+  Stop();
+  service_options_.threads = 1;
+  Start();
+  v1::Stream stream;
+  ASSERT_THAT(StartStream("", &stream), IsOk());
+  worker_->SetAnswersRevoke(false);
+  // Holds the only thread for stop_timeout.
+  std::thread stopping([&] {
+    v1::StopStreamRequest stop;
+    stop.set_stream("demo");
+    v1::StopStreamResponse stopped;
+    EXPECT_THAT(Call(&v1::CaptureService::Stub::StopStream, stop, &stopped),
+                IsOk());
+  });
+  v1::GetStreamRequest get;
+  get.set_stream("demo");
+  EXPECT_TRUE(Eventually(
+      [&] { return !supervisor_->GetStream(get)->desired_running(); }));
+  v1::StartStreamRequest request;
+  request.set_rtsp_url("rtsp://192.0.2.1/other");
+  v1::StartStreamResponse response;
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Milliseconds(100));
+  EXPECT_EQ(stub_->StartStream(&context, request, &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  stopping.join();
+  // Answered after the one that was given up, by the same thread.
+  Get();
+  EXPECT_EQ(supervisor_->ListStreams({})->streams_size(), 1);
 }
 
 TEST_F(CaptureServiceTest, WhatIsNotBuiltYetIsUnimplemented) {
