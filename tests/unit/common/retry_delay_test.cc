@@ -31,6 +31,16 @@ TEST(RetryDelayTest, ALaterOneReplacesAnEarlierOne) {
   EXPECT_EQ(RetryDelay(status), absl::Seconds(2));
 }
 
+TEST(RetryDelayTest, StandsBesideTheMarkOfACallWithoutEffect) {
+  const absl::Status status = absl::UnavailableError("away");
+  EXPECT_FALSE(HadNoEffect(status));
+  const absl::Status marked =
+      WithoutEffect(WithRetryDelay(status, absl::Seconds(1)));
+  EXPECT_TRUE(HadNoEffect(marked));
+  EXPECT_EQ(RetryDelay(marked), absl::Seconds(1));
+  EXPECT_EQ(marked.message(), "away");
+}
+
 TEST(RetryDelayTest, IsNeverNegative) {
   EXPECT_EQ(RetryDelay(WithRetryDelay(absl::UnavailableError("away"),
                                       -absl::Seconds(1))),
