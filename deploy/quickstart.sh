@@ -124,34 +124,7 @@ readonly api=http://127.0.0.1:5000
 readonly logs=$data/log
 readonly build=$root/build/release
 
-# Packages.
-
-as_root() {
-  if ((EUID == 0)); then
-    "$@"
-  elif command -v sudo >/dev/null; then
-    sudo "$@"
-  else
-    fail "packages are missing and only root may install them: run this as root"
-  fi
-}
-
-packages() { grep -Ev '^[[:space:]]*(#|$)' "$root/deploy/apt-packages.txt"; }
-
-missing_packages() {
-  local installed
-  # shellcheck disable=SC2046  # package names hold no spaces
-  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $(packages) \
-    2>/dev/null | sed -n 's/^installed //p' || true)
-  packages | grep -Fxv -f <(printf '%s\n' "$installed") || true
-}
-
-install_packages() {
-  # A machine that has just booted may be installing updates.
-  as_root apt-get update &&
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
-      -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
-}
+# Dependencies.
 
 # Counts what apt-get says it fetched, unpacked and set up.
 show_install() {
@@ -166,22 +139,21 @@ show_install() {
   done
 }
 
-step "1/6 Packages from Debian"
-missing=$(missing_packages)
+step "1/6 Dependencies"
+missing=$(deploy/install-dependencies.sh --missing)
 if [[ -z "$missing" ]]; then
   say "all there"
 else
   say "installing $(wc -l <<<"$missing") packages and what they need, several minutes"
-  apt_log=$(mktemp)
-  trap 'rm -f "$apt_log"' EXIT
-  # shellcheck disable=SC2086  # one argument a package
-  if ! install_packages $missing 2>&1 | tee "$apt_log" | show_install; then
+  install_log=$(mktemp)
+  trap 'rm -f "$install_log"' EXIT
+  if ! deploy/install-dependencies.sh 2>&1 | tee "$install_log" | show_install; then
     progress_end
-    tail -n 20 "$apt_log" >&2
-    fail "apt-get could not install the packages; its last lines are above"
+    tail -n 20 "$install_log" >&2
+    fail "the packages could not be installed; the last lines are above"
   fi
   progress_end
-  rm -f "$apt_log"
+  rm -f "$install_log"
   trap - EXIT
   say "done"
 fi
@@ -329,47 +301,52 @@ step "3/6 Model"
 weights=''
 for folder in "$root/models/animals" "${CAMHERD_WEIGHTS_DIR:-}" \
   "$root/../shared/data/weights"; do
-  if [[ -n "$folder" && -z "$weights" ]] &&
-    [[ -f "$folder/yolov8n.pt" ]]; then
-    weights=$(realpath -- "$folder")
-    export CAMHERD_WEIGHTS_DIR=$weights
-  fi
+  [[ -n "$folder" && -z "$weights" ]] || continue
+  for file in yolov8n_dynamic.onnx yolov8n.onnx yolov8n.pt; do
+    if [[ -z "$weights" && -f "$folder/$file" ]]; then
+      weights=$(realpath -- "$folder/$file")
+      export CAMHERD_WEIGHTS_DIR=${weights%/*}
+    fi
+  done
 done
 
 free_gib() { df -BG --output=avail "$data" | tail -n 1 | tr -dc '0-9'; }
-environment_is_built() { [[ -f "$data/venvs/$1/.deps_installed" ]]; }
+# A .pt needs ultralytics; an .onnx runs inside the inference service.
+needs_environment() {
+  [[ "$weights" == *.pt && ! -f "$data/venvs/animals/.deps_installed" ]]
+}
 
 if [[ -z "$model" ]]; then
   if [[ -z "$weights" ]]; then
     model=people
     say "people (OpenCV's pedestrian detector): no YOLOv8 weights found. For the"
-    say "model animals put yolov8n.pt into models/animals/."
-  elif ! environment_is_built animals && (($(free_gib) < 12)); then
+    say "model animals put yolov8n.onnx or yolov8n.pt into models/animals/."
+  elif needs_environment && (($(free_gib) < 12)); then
     model=people
     say "people: animals needs 12 GB free in $data, there are $(free_gib)"
   else
     model=animals
   fi
 fi
-if [[ "$model" != people ]]; then
-  say "$model; weights from ${weights:-models/$model or the publisher}"
-  if ! environment_is_built "$model"; then
-    say "its Python environment is built now: for animals 6 GB, 20 s to minutes"
-    # uv installs wheels about 4 times faster than pip; without it pip is used.
-    uv=$data/tools/uv/bin/uv
-    if [[ ! -x "$uv" ]] && ! command -v uv >/dev/null; then
-      rm -rf "$data/tools/uv"
-      if python3 -m venv "$data/tools/uv" >"$logs/uv.log" 2>&1 &&
-        "$data/tools/uv/bin/pip" install --quiet uv==0.9.7 >>"$logs/uv.log" 2>&1; then
-        say "uv is installed in $data/tools"
-      else
-        say "uv could not be installed (see $logs/uv.log): pip does the work"
-      fi
-    fi
-    [[ ! -x "$uv" ]] || export CAMHERD_INFERENCE_UV=$uv
-  fi
-else
+if [[ "$model" == people ]]; then
   say "people runs inside the inference service, nothing to install"
+elif [[ "$model" == animals ]] && ! needs_environment; then
+  say "animals; weights: $weights"
+else
+  say "$model; if it needs a Python environment, that is built now: for animals"
+  say "6 GB, 20 s to minutes"
+  # uv installs wheels about 4 times faster than pip; without it pip is used.
+  uv=$data/tools/uv/bin/uv
+  if [[ ! -x "$uv" ]] && ! command -v uv >/dev/null; then
+    rm -rf "$data/tools/uv"
+    if python3 -m venv "$data/tools/uv" >"$logs/uv.log" 2>&1 &&
+      "$data/tools/uv/bin/pip" install --quiet uv==0.9.7 >>"$logs/uv.log" 2>&1; then
+      say "uv is installed in $data/tools"
+    else
+      say "uv could not be installed (see $logs/uv.log): pip does the work"
+    fi
+  fi
+  [[ ! -x "$uv" ]] || export CAMHERD_INFERENCE_UV=$uv
 fi
 
 # The processes.

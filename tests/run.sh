@@ -15,8 +15,8 @@ it with clang, AddressSanitizer and UndefinedBehaviorSanitizer, and runs the uni
 and integration tests under them. Tests with the label `long` are left out.
 
   --fast    without the second build
-  -L LABEL  only the tests with this label (unit, integration, e2e, lint), and
-            without the second build
+  -L LABEL  only the tests with this label (unit, integration, e2e, accuracy, lint),
+            and without the second build
   --help    this text
 
 Needs root, or sudo, only while packages are missing. Once built:
@@ -79,28 +79,6 @@ fail() {
   exit 1
 }
 
-as_root() {
-  if ((EUID == 0)); then
-    "$@"
-  elif command -v sudo >/dev/null; then
-    sudo "$@"
-  else
-    fail "packages are missing and only root may install them: run this as root"
-  fi
-}
-
-packages() {
-  grep -hEv '^[[:space:]]*(#|$)' deploy/apt-packages.txt tests/apt-packages.txt
-}
-
-missing_packages() {
-  local installed
-  # shellcheck disable=SC2046  # package names hold no spaces
-  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $(packages) 2>/dev/null |
-    sed -n 's/^installed //p' || true)
-  packages | sort -u | grep -Fxv -f <(printf '%s\n' "$installed") || true
-}
-
 # Runs a command whose output only matters when it fails.
 quietly() {
   local log
@@ -114,16 +92,13 @@ quietly() {
   fi
 }
 
-stage "Packages from Debian"
-missing=$(missing_packages)
+stage "Dependencies"
+missing=$(deploy/install-dependencies.sh --tests --missing)
 if [[ -z "$missing" ]]; then
   echo "all there"
 else
   echo "installing $(wc -l <<<"$missing") packages"
-  quietly as_root apt-get update
-  # shellcheck disable=SC2086  # one argument a package
-  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
-    -o DPkg::Lock::Timeout=300 --no-install-recommends $missing
+  quietly deploy/install-dependencies.sh --tests
 fi
 
 stage "Python packages"
@@ -190,8 +165,8 @@ if [[ -n "$label" ]]; then
 else
   stage "Tests: unit, integration, lint"
   tests build/release "$cores" -L '^(unit|integration|lint)$'
-  stage "Tests: e2e"
-  tests build/release 1 -L '^e2e$'
+  stage "Tests: e2e, accuracy"
+  tests build/release 1 -L '^(e2e|accuracy)$'
 fi
 
 if ! $fast; then

@@ -365,6 +365,7 @@ LEGAL: dict[str, dict[str, str | bytes]] = {
     },
     "requirements_are_pinned": {
         "models/a/requirements_a.txt": "# x\nultralytics==8.4.190\ntorch[x]==2.1+cpu  # y\n",
+        "requirements.txt": "x==1 \\\n  --hash=sha256:" + 64 * "0" + "\n",
     },
     "shell_stops_at_errors": {
         "a.sh": "#!/bin/sh\n# x\nset -eu\n",

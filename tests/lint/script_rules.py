@@ -122,12 +122,14 @@ def nothing_runs_on_import(tree: SourceTree) -> Iterator[Violation]:
 
 
 def requirements_are_pinned(tree: SourceTree) -> Iterator[Violation]:
-    """Each requirement has one version."""
+    """Each requirement has one version, and maybe hashes."""
     for file in tree:
         if not re.fullmatch(r"requirements(_\w+)?\.txt", file.name):
             continue
         for number, line in enumerate(file.lines, 1):
             requirement = line.split("#")[0].strip()
+            if re.fullmatch(r"--hash=sha256:[0-9a-f]{64}( \\)?", requirement):
+                continue
             if requirement and not re.match(r"[\w.\[\],-]+==[\w.+!]+", requirement):
                 yield Violation(file.path, number, f"not pinned: {requirement}")
 

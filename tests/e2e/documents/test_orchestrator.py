@@ -172,7 +172,7 @@ def _(story: Story) -> None:
 def _(story: Story) -> None:
     packages = (ROOT / "deploy" / "apt-packages.txt").read_text().split()
     assert "ffmpeg" in packages
-    assert "apt-get update" in (ROOT / "deploy" / "quickstart.sh").read_text()
+    assert "apt-get update" in (ROOT / "deploy" / "install-dependencies.sh").read_text()
 
 
 @row("Python 3.10-3.12 recommended")
