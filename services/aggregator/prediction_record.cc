@@ -399,6 +399,7 @@ class LineWriter {
       Text("reason", model.reason());
       Text("engine", model.engine());
       Text("device", model.device());
+      Text("precision", model.precision());
       Text("weights_sha256", model.weights_sha256());
       json_.Key("inference_seconds");
       json_.Rounded(model.inference_seconds(), 4);

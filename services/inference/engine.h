@@ -27,6 +27,8 @@ struct InferOptions {
   // Least score kept and IoU above which NMS drops a box, 0..1.
   double min_score = 0.25;
   double nms_iou = 0.7;
+  // An anchor counts for every class over min_score; else for its best only.
+  bool every_class = false;
   // Longest wait for the engine's turn.
   absl::Duration queue_timeout = absl::Seconds(60);
 };
@@ -60,9 +62,11 @@ class Engine {
   // engine holds. May be called twice.
   virtual void Stop() = 0;
 
-  // Such as "venv" and "cpu".
+  // Such as "openvino" and "cpu".
   virtual std::string name() const = 0;
   virtual std::string device() const = 0;
+  // Of the network's numbers: "f32", "bf16", "int8"; empty: not told.
+  virtual std::string precision() const { return ""; }
 
   // Batches that wait for their turn.
   virtual int queue_depth() const = 0;

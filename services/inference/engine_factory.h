@@ -24,11 +24,18 @@ struct EngineFactoryOptions {
   Backoff::Options worker_backoff = {absl::Milliseconds(200),
                                      absl::Seconds(10)};
   int64_t max_frame_pixels = 33177600;
+  // For the native engines: pictures in work at once, 0 one a core; "auto" or
+  // one precision for all models; "auto" or "square"; and whether JPEGs are
+  // decoded at a part of their size.
+  int streams = 0;
+  std::string precision = "auto";
+  std::string input_shape = "auto";
+  bool scaled_decoding = true;
 };
 
-// Makes the engines this binary has: "venv", with its environment, and "hog".
-// kUnimplemented for the others a manifest may name. `metrics` may be null and
-// must outlive the factory.
+// Makes the engines this binary has: "openvino", "venv", with its environment,
+// and "hog". kUnimplemented for the others a manifest may name. `metrics` may
+// be null and must outlive the factory.
 EngineFactory MakeEngineFactory(const EngineFactoryOptions& options,
                                 InferenceMetrics* metrics);
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -85,5 +86,11 @@ class Environment {
  private:
   const Options options_;
 };
+
+// "KEY=value" for a program that runs in an environment: EnvironmentForChildren
+// without what installers need, caches in `cache_dir`, at most so many threads,
+// nothing asked of the network.
+std::vector<std::string> VariablesInEnvironment(const std::string& cache_dir,
+                                                int threads);
 
 }  // namespace camherd::inference

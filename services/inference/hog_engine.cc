@@ -8,11 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "services/inference/jpeg_decoder.h"
 #include "services/inference/nms.h"
+#include "services/inference/turns.h"
 
 namespace camherd::inference {
 namespace {
@@ -29,44 +28,17 @@ double ScoreOf(double margin) { return 1 / (1 + std::exp(-2 * margin)); }
 }  // namespace
 
 struct HogEngine::Impl {
-  Options options;
+  explicit Impl(const Options& opts) : options(opts), turns(opts.parallel) {}
+
+  const Options options;
   cv::HOGDescriptor detector;
 
-  mutable absl::Mutex mu;
-  int running ABSL_GUARDED_BY(mu) = 0;
-  int waiting ABSL_GUARDED_BY(mu) = 0;
-  bool stopped ABSL_GUARDED_BY(mu) = false;
-
-  // False: stopped, or no turn within `timeout`.
-  bool TakeTurn(absl::Duration timeout) {
-    absl::MutexLock lock(&mu);
-    ++waiting;
-    const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-      return stopped || running < options.parallel;
-    };
-    const bool ready =
-        mu.AwaitWithTimeout(absl::Condition(&free), timeout) && !stopped;
-    --waiting;
-    if (ready) ++running;
-    return ready;
-  }
-
-  void GiveTurn() {
-    absl::MutexLock lock(&mu);
-    --running;
-  }
-
-  bool IsStopped() const {
-    absl::MutexLock lock(&mu);
-    return stopped;
-  }
+  Turns turns;
 
   // Adds what one decoded picture holds.
-  void Detect(const BgrPicture& decoded, const Picture& picture,
-              double min_score,
+  void Detect(const Bitmap& decoded, const Picture& picture, double min_score,
               std::vector<camherd::v1::Detection>& detections) const {
-    cv::Mat image(decoded.height, decoded.width, CV_8UC3,
-                  const_cast<uint8_t*>(decoded.pixels.data()));
+    cv::Mat image(decoded.height, decoded.width, CV_8UC3, decoded.pixels.get());
     double scale = 1;
     if (decoded.width > kMaxWidth) {
       scale = static_cast<double>(kMaxWidth) / decoded.width;
@@ -111,26 +83,26 @@ absl::StatusOr<std::unique_ptr<HogEngine>> HogEngine::Create(
     const Options& options) {
   // Our threads are the parallelism; OpenCV's pool would only spin.
   cv::setNumThreads(1);
-  auto impl = std::make_unique<Impl>();
-  impl->options = options;
+  auto impl = std::make_unique<Impl>(options);
   impl->detector.setSVMDetector(cv::HOGDescriptor::getDefaultPeopleDetector());
   return std::unique_ptr<HogEngine>(new HogEngine(std::move(impl)));
 }
 
 absl::StatusOr<InferResult> HogEngine::Infer(absl::Span<const Picture> pictures,
                                              const InferOptions& options) {
-  if (!impl_->TakeTurn(options.queue_timeout)) {
+  if (!impl_->turns.Take(options.queue_timeout)) {
     return absl::UnavailableError("the hog engine had no turn");
   }
   InferResult result;
   absl::Status status;
   try {
     for (const Picture& picture : pictures) {
-      if (impl_->IsStopped()) {
+      if (impl_->turns.stopped()) {
         status = absl::UnavailableError("the hog engine is stopping");
         break;
       }
-      const auto decoded = DecodeJpeg(picture.jpeg, impl_->options.max_pixels);
+      const auto decoded =
+          DecodeJpeg(picture.jpeg, {.max_pixels = impl_->options.max_pixels});
       if (!decoded.ok()) {
         result.undecodable_frames.push_back(picture.frame_index);
         continue;
@@ -140,24 +112,14 @@ absl::StatusOr<InferResult> HogEngine::Infer(absl::Span<const Picture> pictures,
   } catch (const cv::Exception& error) {
     status = absl::AbortedError(absl::StrCat("OpenCV: ", error.what()));
   }
-  impl_->GiveTurn();
+  impl_->turns.Give();
   if (!status.ok()) return status;
   SuppressNonMaxima(result.detections, options.nms_iou);
   return result;
 }
 
-void HogEngine::Stop() {
-  absl::MutexLock lock(&impl_->mu);
-  impl_->stopped = true;
-  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(impl_->mu) {
-    return impl_->running == 0;
-  };
-  impl_->mu.Await(absl::Condition(&idle));
-}
+void HogEngine::Stop() { impl_->turns.Stop(); }
 
-int HogEngine::queue_depth() const {
-  absl::MutexLock lock(&impl_->mu);
-  return impl_->waiting;
-}
+int HogEngine::queue_depth() const { return impl_->turns.waiting(); }
 
 }  // namespace camherd::inference

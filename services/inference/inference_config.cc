@@ -65,6 +65,12 @@ absl::StatusOr<InferenceConfig> LoadInferenceConfig(
   engines.environment.timeout =
       section.Seconds("environment_timeout_seconds", 3600, 1, 86400);
   engines.cache_dir = absl::StrCat(data_dir, "/model_cache");
+  engines.streams = static_cast<int>(section.Int("streams", 0, 0, 1024));
+  engines.precision =
+      section.Choice("precision", "auto", {"auto", "bf16", "f32"});
+  engines.input_shape =
+      section.Choice("input_shape", "auto", {"auto", "square"});
+  engines.scaled_decoding = section.Bool("scaled_decoding", true);
   engines.workers_per_model =
       static_cast<int>(section.Int("workers_per_model", 1, 1, 64));
   engines.threads_per_worker =

@@ -372,6 +372,7 @@ absl::StatusOr<ModelResult> InferenceCore::InferModel(
   }
   result.set_engine(use.engine->name());
   result.set_device(use.engine->device());
+  result.set_precision(use.engine->precision());
   result.set_weights_sha256(use.weights_sha256);
   *result.mutable_undecodable_frames() = {undecodable.begin(),
                                           undecodable.end()};
@@ -398,6 +399,7 @@ absl::StatusOr<ModelResult> InferenceCore::InferModel(
       registry_.ReportBroken(name, use.engine.get(), found.status());
       result.clear_engine();
       result.clear_device();
+      result.clear_precision();
     }
     return result;
   }
@@ -471,6 +473,7 @@ absl::StatusOr<camherd::v1::DetectResponse> InferenceCore::DetectNow(
                                                 : use.manifest->min_score,
            .nms_iou = request.has_nms_iou() ? request.nms_iou()
                                             : use.manifest->nms_iou,
+           .every_class = request.every_class(),
            .queue_timeout = options_.queue_timeout}));
   if (!found.undecodable_frames.empty()) {
     return absl::InvalidArgumentError("jpeg: the picture is broken");
@@ -483,6 +486,7 @@ absl::StatusOr<camherd::v1::DetectResponse> InferenceCore::DetectNow(
   response.set_height(size->height);
   response.set_engine(use.engine->name());
   response.set_device(use.engine->device());
+  response.set_precision(use.engine->precision());
   response.set_inference_seconds(
       absl::ToDoubleSeconds(Clock::Real().SteadyNow() - start));
   return response;

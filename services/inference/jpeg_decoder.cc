@@ -44,22 +44,36 @@ absl::StatusOr<JpegSize> ReadJpegHeader(absl::string_view jpeg,
   return ReadHeader(handle.get(), jpeg, max_pixels);
 }
 
-absl::StatusOr<BgrPicture> DecodeJpeg(absl::string_view jpeg,
-                                      int64_t max_pixels) {
+absl::StatusOr<Bitmap> DecodeJpeg(absl::string_view jpeg,
+                                  const JpegDecodeOptions& options) {
   const Handle handle(tjInitDecompress(), tjDestroy);
   CAMHERD_ASSIGN_OR_RETURN(const JpegSize size,
-                           ReadHeader(handle.get(), jpeg, max_pixels));
-  BgrPicture picture{size.width, size.height, {}};
-  picture.pixels.resize(static_cast<size_t>(size.width) * size.height * 3);
+                           ReadHeader(handle.get(), jpeg, options.max_pixels));
+  Bitmap bitmap{size.width, size.height, nullptr};
+  if (options.cover_width > 0 && options.cover_height > 0) {
+    for (const int denominator : {8, 4, 2}) {
+      const tjscalingfactor factor = {1, denominator};
+      const int width = TJSCALED(size.width, factor);
+      const int height = TJSCALED(size.height, factor);
+      if (width >= options.cover_width && height >= options.cover_height) {
+        bitmap.width = width;
+        bitmap.height = height;
+        break;
+      }
+    }
+  }
+  // Not zeroed: all of it is written.
+  bitmap.pixels.reset(
+      new uint8_t[static_cast<size_t>(bitmap.width) * bitmap.height * 3]);
   // A warning (cut short, bits wrong) is an error here: half a grey picture
   // must not be looked at as if it were one.
-  if (tjDecompress2(handle.get(), Bytes(jpeg), jpeg.size(),
-                    picture.pixels.data(), size.width, 0, size.height, TJPF_BGR,
-                    0) != 0) {
+  if (tjDecompress2(handle.get(), Bytes(jpeg), jpeg.size(), bitmap.pixels.get(),
+                    bitmap.width, 0, bitmap.height,
+                    options.rgb ? TJPF_RGB : TJPF_BGR, 0) != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("broken JPEG: ", tjGetErrorStr2(handle.get())));
   }
-  return picture;
+  return bitmap;
 }
 
 }  // namespace camherd::inference

@@ -192,7 +192,6 @@ class MapReader {
 };
 
 WeightsEntry ReadWeights(const YAML::Node& node, const std::string& file,
-                         const std::vector<std::string>& engines,
                          absl::Status* status) {
   MapReader map(node, file, "weights.", status);
   WeightsEntry entry;
@@ -220,9 +219,11 @@ WeightsEntry ReadWeights(const YAML::Node& node, const std::string& file,
   entry.licence = map.String("licence", "");
   entry.engines = map.List("engines");
   for (const std::string& engine : entry.engines) {
-    if (!Contains(engines, engine)) {
-      map.FailAt("engines", absl::StrCat(" names \"", absl::CHexEscape(engine),
-                                         "\", which is not one of engines"));
+    if (!Contains(KnownEngines(), engine)) {
+      map.FailAt(
+          "engines",
+          absl::StrCat(" must be of [", absl::StrJoin(KnownEngines(), ", "),
+                       "], got \"", absl::CHexEscape(engine), "\""));
     }
   }
   map.Finish();
@@ -239,6 +240,7 @@ void ReadInput(const YAML::Node& node, const std::string& file,
   input->letterbox =
       map.Choice("letterbox", input->letterbox, {"center", "top_left"});
   input->pad = map.Integer("pad", input->pad, 0, 255);
+  input->shape = map.Choice("shape", input->shape, {"auto", "square"});
   map.Finish();
 }
 
@@ -280,8 +282,7 @@ ModelManifest Read(const YAML::Node& root, const std::string& file,
       map.FailAt("weights", " must be a list of maps");
     } else {
       for (const YAML::Node& node : list) {
-        manifest.weights.push_back(
-            ReadWeights(node, file, manifest.engines, status));
+        manifest.weights.push_back(ReadWeights(node, file, status));
       }
     }
   }
@@ -303,6 +304,14 @@ ModelManifest Read(const YAML::Node& root, const std::string& file,
                                    : manifest.classes;
   CheckSubset(map, "complaint_classes", manifest.complaint_classes,
               manifest.classes, "classes");
+  if (map.Has("precisions")) {
+    manifest.precisions = map.List("precisions");
+    CheckSubset(map, "precisions", manifest.precisions, {"bf16", "f32"},
+                "[bf16, f32]");
+    if (manifest.precisions.empty()) {
+      map.FailAt("precisions", " must name at least one precision");
+    }
+  }
   manifest.min_score = map.Number("min_score", manifest.min_score, 0, 1);
   manifest.nms_iou = map.Number("nms_iou", manifest.nms_iou, 0, 1);
   manifest.section = map.String("section", "");

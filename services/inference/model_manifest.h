@@ -37,6 +37,9 @@ struct InputSpec {
   std::string letterbox = "center";
   // Value of the padding, 0..255.
   int pad = 114;
+  // "auto": the least input for a picture's shape, where the network leaves
+  // height and width free; "square": always `width` x `height`.
+  std::string shape = "auto";
 };
 
 // What models/<name>/model.yaml says. Read once, then constant.
@@ -60,6 +63,9 @@ struct ModelManifest {
   std::vector<std::string> classes;
   // Classes that make a complaint; all of `classes` unless said.
   std::vector<std::string> complaint_classes;
+  // Precisions whose mAP is good enough, in order of preference, for engines
+  // that can choose: "bf16", "f32".
+  std::vector<std::string> precisions = {"f32"};
   double min_score = 0.25;
   double nms_iou = 0.7;
   // Key of the record section and under complaint_type.

@@ -104,7 +104,7 @@ absl::Status ModelRegistry::CheckQuickly(const ModelManifest& manifest) const {
              .has_value() &&
         !(options_.fetch_weights &&
           FetchableWeights(manifest, engine) != nullptr)) {
-      missing.Update(MissingWeights(manifest, engine, options_.weights_dir));
+      missing.Update(MissingWeights(manifest, options_.weights_dir));
       continue;
     }
     if (engine == "venv") {
@@ -250,6 +250,7 @@ void ModelRegistry::RunPreparing() {
         entry.failure.clear();
         entry.model.set_engine((*engine)->name());
         entry.model.set_device((*engine)->device());
+        entry.model.set_precision((*engine)->precision());
         entry.model.clear_hint();
         entry.model.set_progress_text("ready");
         SetState(entry, MODEL_STATE_READY, "");
@@ -305,8 +306,7 @@ absl::StatusOr<std::string> ModelRegistry::ProvideWeights(
     path = found->path;
   } else {
     const WeightsEntry* entry = FetchableWeights(manifest, engine);
-    const absl::Status missing =
-        MissingWeights(manifest, engine, options_.weights_dir);
+    const absl::Status missing = MissingWeights(manifest, options_.weights_dir);
     if (entry == nullptr || !options_.fetch_weights) return missing;
     path = absl::StrCat(options_.cache_dir, "/", entry->file);
     const std::string text =
@@ -381,6 +381,7 @@ void ModelRegistry::SetState(Entry& entry, camherd::v1::ModelState state,
   if (state != MODEL_STATE_READY) {
     model.clear_engine();
     model.clear_device();
+    model.clear_precision();
   }
   if (state != MODEL_STATE_FAILED) model.clear_hint();
 }

@@ -19,6 +19,7 @@
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
 #include "services/common/utf8.h"
+#include "services/inference/environment.h"
 #include "services/inference/nms.h"
 
 namespace camherd::inference {
@@ -130,32 +131,6 @@ absl::StatusOr<InferResult> ParseResult(
   return result;
 }
 
-std::vector<std::string> WorkerEnvironment(const VenvEngine::Options& options) {
-  std::vector<std::string> env = EnvironmentForChildren();
-  std::erase_if(env, [](const std::string& variable) {
-    return variable.rfind("HOME=", 0) == 0 || variable.rfind("PIP_", 0) == 0 ||
-           variable.rfind("UV_", 0) == 0;
-  });
-  const std::string threads = absl::StrCat(options.threads_per_worker);
-  for (const char* name : {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-                           "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-                           "POLARS_MAX_THREADS", "CAMHERD_WORKER_THREADS"}) {
-    env.push_back(absl::StrCat(name, "=", threads));
-  }
-  for (const char* name : {"HOME", "YOLO_CONFIG_DIR", "MPLCONFIGDIR",
-                           "TORCH_HOME", "XDG_CACHE_HOME"}) {
-    env.push_back(absl::StrCat(name, "=", options.cache_dir));
-  }
-  // ultralytics must neither ask its servers nor install packages by itself.
-  env.insert(env.end(), {"YOLO_OFFLINE=true", "YOLO_AUTOINSTALL=false",
-                         "PYTHONUNBUFFERED=1"});
-  // A decoded picture of 1080p is 6 MB: with glibc's defaults it is mapped and
-  // cleared anew for each frame, a quarter of a small model's CPU.
-  env.insert(env.end(), {"MALLOC_MMAP_THRESHOLD_=33554432",
-                         "MALLOC_TRIM_THRESHOLD_=67108864"});
-  return env;
-}
-
 }  // namespace
 
 VenvEngine::VenvEngine(const Options& options)
@@ -195,7 +170,8 @@ absl::StatusOr<std::unique_ptr<VenvWorker>> VenvEngine::StartWorker() {
   VenvWorker::Options options;
   options.model = options_.model;
   options.process.argv = {options_.python, options_.runner};
-  options.process.env = WorkerEnvironment(options_);
+  options.process.env =
+      VariablesInEnvironment(options_.cache_dir, options_.threads_per_worker);
   options.process.cwd = options_.cache_dir;
   options.process.data_limit_bytes = options_.memory_bytes;
   CAMHERD_ASSIGN_OR_RETURN(std::unique_ptr<VenvWorker> worker,

@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <string>
 #include <system_error>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "services/inference/status_hint.h"
 
 namespace camherd::inference {
@@ -55,24 +58,25 @@ const WeightsEntry* FetchableWeights(const ModelManifest& manifest,
 }
 
 absl::Status MissingWeights(const ModelManifest& manifest,
-                            const std::string& engine,
                             const std::string& weights_dir) {
+  std::vector<std::string> files;
   for (const WeightsEntry& entry : manifest.weights) {
-    if (!Loads(entry, engine)) continue;
-    const std::string place =
-        weights_dir.empty()
-            ? absl::StrCat(manifest.dir,
-                           " (or set CAMHERD_WEIGHTS_DIR to the "
-                           "folder that has it)")
-            : absl::StrCat(manifest.dir, " or ", weights_dir);
-    const std::string hint =
-        absl::StrCat("Put ", entry.file, " into ", place,
-                     entry.url.empty() ? "" : "; it comes from ", entry.url);
-    return WithHint(absl::FailedPreconditionError(absl::StrCat(
-                        "model ", manifest.name, " has no weights: ", hint)),
-                    hint);
+    const bool loadable = std::any_of(
+        manifest.engines.begin(), manifest.engines.end(),
+        [&](const std::string& engine) { return Loads(entry, engine); });
+    if (!loadable) continue;
+    files.push_back(entry.url.empty()
+                        ? entry.file
+                        : absl::StrCat(entry.file, " (from ", entry.url, ")"));
   }
-  return absl::OkStatus();
+  const std::string hint = absl::StrCat(
+      "Put ", absl::StrJoin(files, " or "), " into ", manifest.dir,
+      weights_dir.empty()
+          ? ", or set CAMHERD_WEIGHTS_DIR to the folder that has it"
+          : absl::StrCat(" or ", weights_dir));
+  return WithHint(absl::FailedPreconditionError(absl::StrCat(
+                      "model ", manifest.name, " has no weights: ", hint)),
+                  hint);
 }
 
 }  // namespace camherd::inference

@@ -33,9 +33,9 @@ std::optional<FoundWeights> FindWeights(const ModelManifest& manifest,
 const WeightsEntry* FetchableWeights(const ModelManifest& manifest,
                                      const std::string& engine);
 
-// kFailedPrecondition: which file to put where, and the URL it comes from.
+// kFailedPrecondition: which file to put where, one for any of the model's
+// engines, and the URLs they come from.
 absl::Status MissingWeights(const ModelManifest& manifest,
-                            const std::string& engine,
                             const std::string& weights_dir);
 
 }  // namespace camherd::inference

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real model `animals`: ultralytics in its environment of 6 GB."""
+"""The real model `animals`: by ultralytics in its environment of 6 GB, and
+natively."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import HerdMaker
-from harness import ROOT, SHARED, VTEST, Camera, Herd, wait_for, weights_dir
+from harness import ROOT, SHARED, VTEST, Camera, Herd, import_protos, wait_for, weights_dir
 from records import check_schema, kept_frames
 
 # Disk that the environment needs while it is built, GB.
@@ -91,6 +92,32 @@ def is_unreachable(model: dict[str, Any]) -> bool:
     return any(word in log for word in words)
 
 
+def log_since_start(herd: Herd) -> str:
+    """What the inference service has logged since it was started last."""
+    return herd.log("inference").rpartition("msg=starting")[2]
+
+
+def detect(herd: Herd, picture: str) -> list[tuple[str, float, list[float]]]:
+    """What the native engine finds in a picture."""
+    import_protos()
+    from camherd.v1 import inference_service_pb2
+
+    request = inference_service_pb2.DetectRequest(
+        model="animals", jpeg=Path(picture).read_bytes(), min_score=0.25, nms_iou=0.7
+    )
+    with herd.stub("inference") as inference:
+        next(inference.PrepareModel(inference_service_pb2.PrepareModelRequest(name="animals")))
+        wait_for(
+            lambda: '"model ready"' in log_since_start(herd), 90, lambda: herd.tail("inference")
+        )
+        answer = inference.Detect(request, timeout=60)
+    assert answer.engine == "openvino"
+    return [
+        (d.class_name, d.confidence, [d.box.x1, d.box.y1, d.box.x2, d.box.y2])
+        for d in answer.detections
+    ]
+
+
 def test_animals_finds_what_ultralytics_finds_on_the_same_frames(
     make_herd: HerdMaker, tmp_path: Path
 ) -> None:
@@ -99,11 +126,26 @@ def test_animals_finds_what_ultralytics_finds_on_the_same_frames(
     mounts = [f"people,video={VTEST},gop=2"]
     if cows.exists():
         mounts.append(f"cows,codec=copy,video={cows}")
-    herd = make_herd(
-        start=False,
-        keep_frames=True,
-        INFERENCE_MODELS_DIR=str(ROOT / "models"),
+    only_pt = tmp_path / "only_pt"
+    only_pt.mkdir()
+    (only_pt / "yolov8n.pt").symlink_to(weights / "yolov8n.pt")
+    # As document A has it: in Python alone.
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models", models, ignore=shutil.ignore_patterns("*.pt", "*.onnx"))
+    manifest = models / "animals" / "model.yaml"
+    manifest.write_text(
+        manifest.read_text().replace("engines: [openvino, venv]", "engines: [venv]")
     )
+    herd = make_herd(
+        start=False, keep_frames=True, INFERENCE_MODELS_DIR=str(models), WEIGHTS_DIR=str(only_pt)
+    )
+    plain = {
+        "INFERENCE_MODELS_DIR": str(ROOT / "models"),
+        "INFERENCE_PRECISION": "f32",
+        "INFERENCE_INPUT_SHAPE": "square",
+        "INFERENCE_SCALED_DECODING": "false",
+    }
+    native = make_herd(start=False, **plain).start(["aggregator", "inference"])
     # The real registry, and a cache that is gone afterwards.
     herd.environment = {"UV_CACHE_DIR": str(herd.folder / "uv-cache"), "UV_LINK_MODE": "hardlink"}
     herd.environment |= {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "UV_"))}
@@ -126,6 +168,8 @@ def test_animals_finds_what_ultralytics_finds_on_the_same_frames(
             herd.wait_stream(name, lambda s: s["accounting"]["spooled"] == 0, 180)
         herd.wait_records(4)
     compared = 0
+    # Boxes over 0.3 of one way, and how many the other has too.
+    boxes = same = 0
     interpreter = herd.data / "venvs" / "animals" / "bin" / "python"
     for name, session in sessions.items():
         line = next(
@@ -156,7 +200,13 @@ def test_animals_finds_what_ultralytics_finds_on_the_same_frames(
         found = line["stray_animal"]["detections"]
         for index, d in zip(indexes, found, strict=True):
             ours[pictures[index]].append((d["class"], d["confidence"], d["box"]))
+        natively = {p: detect(native, p) for p in pictures}
         for picture in pictures:
+            pair = (reference[picture], natively[picture])
+            for one_way, other_way in (pair, pair[::-1]):
+                over = [one for one in one_way if one[1] > 0.3]
+                boxes += len(over)
+                same += sum(has_partner(one, other_way, 0.05) for one in over)
             for one in reference[picture]:
                 if one[1] >= 0.5:
                     compared += 1
@@ -165,7 +215,8 @@ def test_animals_finds_what_ultralytics_finds_on_the_same_frames(
                 if one[1] >= 0.5:
                     assert has_partner(one, reference[picture], 0.05), (picture, one)
     assert compared >= 10, "too few objects to compare"
-    print(f"{compared} objects compared")
+    print(f"{compared} objects compared; native: {same} of {boxes} boxes over 0.3 the same")
+    assert same >= 0.99 * boxes
 
     # Document A's standalone runner prints the section.
     out = subprocess.run(
@@ -176,3 +227,16 @@ def test_animals_finds_what_ultralytics_finds_on_the_same_frames(
         env={**os.environ, "CAMHERD_WEIGHTS_DIR": str(weights)},
     ).stdout
     assert "detections" in json.loads(out)["stray_animal"]
+
+    # The same checkpoint, exported in that environment, runs natively.
+    herd.terminate("inference")
+    herd.settings.update(plain)
+    herd.restart("inference")
+    exported = detect(herd, pictures[0])
+    for one in natively[pictures[0]]:
+        assert has_partner(one, exported, 0.05), (one, exported)
+    assert "weights exported" in herd.log("inference")
+    herd.terminate("inference")
+    herd.restart("inference")
+    assert len(detect(herd, pictures[0])) == len(exported)
+    assert herd.log("inference").count("weights exported") == 1

@@ -407,7 +407,7 @@ TEST_F(InferenceServiceTest, PrepareSaysAtOnceWhatCannotBe) {
   PrepareModelResponse response;
   for (const auto& [name, code, message] :
        {std::tuple{"cats", grpc::NOT_FOUND, "one of [dogs, wolves]"},
-        {"wolves", grpc::FAILED_PRECONDITION, "Put wolf.pt into"}}) {
+        {"wolves", grpc::FAILED_PRECONDITION, "Put wolf.pt"}}) {
     grpc::ClientContext context;
     request.set_name(name);
     const auto reader = stub_->PrepareModel(&context, request);

@@ -37,8 +37,16 @@ TEST(PotholeModelTest, FindsAPotholeAndNoneOnAnEmptyRoad) {
   ModelRegistry::Options options;
   options.models_dir = CAMHERD_SOURCE_DIR "/models";
   options.weights_dir = weights_dir;
-  ModelRegistry registry(options, MakeEngineFactory(engines, nullptr),
-                         Clock::Real(), nullptr);
+  // Not natively.
+  const EngineFactory all = MakeEngineFactory(engines, nullptr);
+  const EngineFactory only_venv =
+      [&all](
+          const EngineRequest& request, const PrepareProgressFn& progress,
+          const StopSignal& stop) -> absl::StatusOr<std::unique_ptr<Engine>> {
+    if (request.engine != "venv") return absl::UnimplementedError("not here");
+    return all(request, progress, stop);
+  };
+  ModelRegistry registry(options, only_venv, Clock::Real(), nullptr);
   CAMHERD_ASSERT_OK(registry.Prepare("pothole", false));
   for (;;) {
     const auto model = registry.Get("pothole");

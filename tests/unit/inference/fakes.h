@@ -157,11 +157,17 @@ class FakeSink : public ResultSink {
 };
 
 // A grey JPEG; `shade` makes pictures differ.
-inline std::string MakeJpeg(int width = 64, int height = 48, int shade = 128) {
+inline std::string MakeJpeg(int width, int height, int blue, int green,
+                            int red) {
   std::vector<unsigned char> bytes;
-  cv::imencode(".jpg", cv::Mat(height, width, CV_8UC3, cv::Scalar::all(shade)),
+  cv::imencode(".jpg",
+               cv::Mat(height, width, CV_8UC3, cv::Scalar(blue, green, red)),
                bytes);
   return {bytes.begin(), bytes.end()};
+}
+
+inline std::string MakeJpeg(int width = 64, int height = 48, int shade = 128) {
+  return MakeJpeg(width, height, shade, shade, shade);
 }
 
 // A batch of `jpegs` for `models`.

@@ -31,17 +31,40 @@ TEST(JpegDecoderTest, RefusesWhatIsNoJpegOrTooLarge) {
               StatusIs(absl::StatusCode::kOutOfRange));
 }
 
-TEST(JpegDecoderTest, DecodesToBgr) {
-  const auto picture = DecodeJpeg(MakeJpeg(64, 48, 200), kPixels);
-  CAMHERD_ASSERT_OK(picture);
-  EXPECT_EQ(picture->pixels.size(), 64U * 48 * 3);
-  EXPECT_NEAR(picture->pixels[0], 200, 2);
+TEST(JpegDecoderTest, DecodesToTheOrderAskedFor) {
+  const std::string blue = MakeJpeg(64, 48, 200, 100, 20);
+  const auto bgr = DecodeJpeg(blue, {});
+  CAMHERD_ASSERT_OK(bgr);
+  EXPECT_EQ(bgr->width, 64);
+  EXPECT_EQ(bgr->height, 48);
+  EXPECT_NEAR(bgr->pixels[0], 200, 3);
+  EXPECT_NEAR(bgr->pixels[2], 20, 3);
+  const auto rgb = DecodeJpeg(blue, {.rgb = true});
+  CAMHERD_ASSERT_OK(rgb);
+  EXPECT_NEAR(rgb->pixels[0], 20, 3);
+  EXPECT_NEAR(rgb->pixels[2], 200, 3);
+}
+
+TEST(JpegDecoderTest, DecodesAtTheLeastScaleThatCovers) {
+  const std::string jpeg = MakeJpeg(1920, 1080);
+  const auto width = [&](int cover_width, int cover_height) {
+    return DecodeJpeg(
+               jpeg, {.cover_width = cover_width, .cover_height = cover_height})
+        ->width;
+  };
+  EXPECT_EQ(width(640, 360), 960);
+  EXPECT_EQ(width(960, 540), 960);
+  EXPECT_EQ(width(961, 540), 1920);
+  EXPECT_EQ(width(256, 144), 480);
+  EXPECT_EQ(width(100, 60), 240);
+  EXPECT_EQ(width(4000, 3000), 1920);
+  EXPECT_EQ(width(0, 0), 1920);
 }
 
 TEST(JpegDecoderTest, APictureCutShortIsBroken) {
   const std::string jpeg = MakeJpeg(640, 480);
   EXPECT_THAT(
-      DecodeJpeg(absl::string_view(jpeg).substr(0, jpeg.size() / 2), kPixels),
+      DecodeJpeg(absl::string_view(jpeg).substr(0, jpeg.size() / 2), {}),
       StatusIs(absl::StatusCode::kInvalidArgument));
 }
 

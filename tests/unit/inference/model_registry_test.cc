@@ -151,7 +151,7 @@ TEST_F(ModelRegistryTest, MissingWeightsAreSaidAtOnce) {
              "  - file: wolf.pt\n    url: https://example.org/wolf.pt\n");
   EXPECT_THAT(registry().Prepare("wolves", false),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("Put wolf.pt into"),
+                       AllOf(HasSubstr("Put wolf.pt (from"),
                              HasSubstr("https://example.org/wolf.pt"))));
   EXPECT_EQ(StateOf("wolves"), MODEL_STATE_FAILED);
   EXPECT_THAT(registry().Get("wolves")->hint(), HasSubstr("Put wolf.pt"));

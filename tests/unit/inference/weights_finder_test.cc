@@ -65,16 +65,16 @@ TEST_F(WeightsFinderTest, NothingIsFetchedWithoutAHash) {
 }
 
 TEST_F(WeightsFinderTest, MissingWeightsSayWhichFileToPutWhereAndItsUrl) {
-  const absl::Status missing =
-      MissingWeights(manifest_, "openvino", "/weights");
-  EXPECT_THAT(missing,
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("dogs.onnx"), HasSubstr(manifest_.dir),
-                             HasSubstr("/weights"))));
+  const absl::Status missing = MissingWeights(manifest_, "/weights");
+  EXPECT_THAT(
+      missing,
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               AllOf(HasSubstr("Put dogs.onnx or dogs.pt (from https://"),
+                     HasSubstr(manifest_.dir), HasSubstr("/weights"))));
   manifest_.weights.erase(manifest_.weights.begin());
   EXPECT_THAT(
-      HintOf(MissingWeights(manifest_, "venv", "")),
-      AllOf(HasSubstr("Put dogs.pt into"), HasSubstr("CAMHERD_WEIGHTS_DIR"),
+      HintOf(MissingWeights(manifest_, "")),
+      AllOf(HasSubstr("Put dogs.pt (from"), HasSubstr("CAMHERD_WEIGHTS_DIR"),
             HasSubstr("https://example.org/dogs.pt")));
 }
 
