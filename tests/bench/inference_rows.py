@@ -28,12 +28,24 @@ def model_python(rig: Rig, model: str) -> Path:
     return python
 
 
+def python_models(rig: Rig) -> Path:
+    """The model folders, with the engine `venv` alone: what is compared here is
+    Python that stays with Python that is started for each batch."""
+    folder = rig.folder("models")
+    ignored = shutil.ignore_patterns("*.pt", "*.onnx", "__pycache__")
+    shutil.copytree(ROOT / "models", folder, dirs_exist_ok=True, ignore=ignored)
+    for manifest in folder.glob("*/model.yaml"):
+        text = manifest.read_text()
+        manifest.write_text(text.replace("engines: [openvino, venv]", "engines: [venv]"))
+    return folder
+
+
 @contextlib.contextmanager
 def inference_service(rig: Rig, aggregator: str, models: list[str], say: Say) -> Iterator[Running]:
     """camherd-inference with its models loaded; environments are kept."""
     data = rig.work / "inference"
     data.mkdir(exist_ok=True)
-    settings = {"aggregator": aggregator, "models_dir": str(ROOT / "models")}
+    settings = {"aggregator": aggregator, "models_dir": str(python_models(rig))}
     os.environ["CAMHERD_WEIGHTS_DIR"] = str(rig.weights())
     with rig.service("inference", rig.work / "inference.log", data, settings) as inference:
         for model in models:
