@@ -94,9 +94,9 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeOpenvinoEngine(
   engine.class_names =
       manifest.class_names.empty() ? manifest.classes : manifest.class_names;
   engine.classes = manifest.classes;
-  engine.precisions = options.precision == "auto"
-                          ? manifest.precisions
-                          : std::vector<std::string>{options.precision};
+  const bool any = options.precision == "auto" || options.precision == "int8";
+  engine.precisions =
+      any ? manifest.precisions : std::vector<std::string>{options.precision};
   engine.rectangular =
       manifest.input.shape == "auto" && options.input_shape == "auto";
   engine.scaled_decoding = options.scaled_decoding;

@@ -67,7 +67,8 @@ absl::StatusOr<InferenceConfig> LoadInferenceConfig(
   engines.cache_dir = absl::StrCat(data_dir, "/model_cache");
   engines.streams = static_cast<int>(section.Int("streams", 0, 0, 1024));
   engines.precision =
-      section.Choice("precision", "auto", {"auto", "bf16", "f32"});
+      section.Choice("precision", "auto", {"auto", "bf16", "f32", "int8"});
+  registry.int8 = engines.precision == "int8";
   engines.input_shape =
       section.Choice("input_shape", "auto", {"auto", "square"});
   engines.scaled_decoding = section.Bool("scaled_decoding", true);

@@ -217,6 +217,7 @@ WeightsEntry ReadWeights(const YAML::Node& node, const std::string& file,
                                       absl::CHexEscape(entry.sha256), "\""));
   }
   entry.licence = map.String("licence", "");
+  entry.int8 = map.Choice("precision", "", {"int8"}) == "int8";
   entry.engines = map.List("engines");
   for (const std::string& engine : entry.engines) {
     if (!Contains(KnownEngines(), engine)) {

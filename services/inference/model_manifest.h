@@ -23,6 +23,8 @@ struct WeightsEntry {
   std::string licence;
   // Engines that can load it; empty: all of the manifest's.
   std::vector<std::string> engines;
+  // It is taken only where int8 is asked for.
+  bool int8 = false;
 };
 
 // How a picture becomes the network's input.

@@ -100,7 +100,8 @@ absl::Status ModelRegistry::CheckQuickly(const ModelManifest& manifest) const {
   absl::Status missing;
   for (const std::string& engine : manifest.engines) {
     if (NeedsWeights(manifest, engine) &&
-        !FindWeights(manifest, engine, options_.weights_dir, options_.cache_dir)
+        !FindWeights(manifest, engine, options_.int8, options_.weights_dir,
+                     options_.cache_dir)
              .has_value() &&
         !(options_.fetch_weights &&
           FetchableWeights(manifest, engine) != nullptr)) {
@@ -300,10 +301,15 @@ absl::StatusOr<std::string> ModelRegistry::ProvideWeights(
     const std::string& engine) {
   if (!NeedsWeights(manifest, engine)) return std::string();
   std::optional<FoundWeights> found =
-      FindWeights(manifest, engine, options_.weights_dir, options_.cache_dir);
+      FindWeights(manifest, engine, options_.int8, options_.weights_dir,
+                  options_.cache_dir);
   std::string path;
   if (found.has_value()) {
     path = found->path;
+    if (options_.int8 && !found->entry->int8) {
+      LogWarning("no int8 weights, models/quantize.py makes them",
+                 {{"model", name}, {"engine", engine}, {"instead", path}});
+    }
   } else {
     const WeightsEntry* entry = FetchableWeights(manifest, engine);
     const absl::Status missing = MissingWeights(manifest, options_.weights_dir);
@@ -330,7 +336,11 @@ absl::StatusOr<std::string> ModelRegistry::ProvideWeights(
                       HintOf(missing));
     }
   }
-  CAMHERD_ASSIGN_OR_RETURN(const std::string sha256, Sha256HexOfFile(path));
+  // The .xml of a network holds its graph, the .bin beside it the weights.
+  std::filesystem::path hashed = path;
+  if (hashed.extension() == ".xml") hashed.replace_extension(".bin");
+  CAMHERD_ASSIGN_OR_RETURN(const std::string sha256,
+                           Sha256HexOfFile(hashed.string()));
   absl::MutexLock lock(&mu_);
   Model& model = entries_[name].model;
   model.set_weights_file(std::filesystem::path(path).filename().string());

@@ -64,6 +64,8 @@ class ModelRegistry {
     // Where fetched weights are kept, absolute.
     std::string cache_dir = {};
     bool fetch_weights = true;
+    // Take quantized weights where there are any.
+    bool int8 = false;
     WeightsFetcher::Options fetcher = {};
     absl::Duration failed_retry = absl::Seconds(300);
   };

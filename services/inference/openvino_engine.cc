@@ -65,7 +65,9 @@ struct OpenvinoEngine::Impl {
 
   const Options options;
   const DetectionDecoder decoder;
+  // Of the numbers that are not quantized.
   std::string precision;
+  bool quantized = false;
   // As it was read. Its height and width are free: `dynamic`.
   std::shared_ptr<ov::Model> network;
   bool dynamic = false;
@@ -95,6 +97,10 @@ absl::Status OpenvinoEngine::Impl::Load() {
     }
   }
   network = Core().read_model(options.weights);
+  for (const std::shared_ptr<ov::Node>& node : network->get_ops()) {
+    quantized =
+        quantized || node->get_type_name() == std::string("FakeQuantize");
+  }
   const ov::PartialShape shape = network->inputs().size() == 1
                                      ? network->input().get_partial_shape()
                                      : ov::PartialShape::dynamic();
@@ -276,7 +282,9 @@ absl::StatusOr<InferResult> OpenvinoEngine::Infer(
 
 void OpenvinoEngine::Stop() { impl_->turns.Stop(); }
 
-std::string OpenvinoEngine::precision() const { return impl_->precision; }
+std::string OpenvinoEngine::precision() const {
+  return impl_->quantized ? "int8" : impl_->precision;
+}
 
 int OpenvinoEngine::queue_depth() const { return impl_->turns.waiting(); }
 

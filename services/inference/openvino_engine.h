@@ -29,7 +29,7 @@ class OpenvinoEngine : public Engine {
  public:
   struct Options {
     // .onnx or .xml, one input [1, 3, H, W], one output as DetectionDecoder
-    // takes it.
+    // takes it. Quantized (it holds FakeQuantize), its precision is "int8".
     std::string weights;
     InputSpec input;
     std::string output;

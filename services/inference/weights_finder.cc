@@ -29,13 +29,13 @@ bool NeedsWeights(const ModelManifest& manifest, const std::string& engine) {
 }
 
 std::optional<FoundWeights> FindWeights(const ModelManifest& manifest,
-                                        const std::string& engine,
+                                        const std::string& engine, bool int8,
                                         const std::string& weights_dir,
                                         const std::string& cache_dir) {
   for (const std::string& dir : {manifest.dir, weights_dir, cache_dir}) {
     if (dir.empty()) continue;
     for (const WeightsEntry& entry : manifest.weights) {
-      if (!Loads(entry, engine)) continue;
+      if (!Loads(entry, engine) || entry.int8 != int8) continue;
       const std::filesystem::path path =
           std::filesystem::absolute(dir) / entry.file;
       std::error_code error;
@@ -44,13 +44,17 @@ std::optional<FoundWeights> FindWeights(const ModelManifest& manifest,
       }
     }
   }
+  if (int8) {
+    return FindWeights(manifest, engine, false, weights_dir, cache_dir);
+  }
   return std::nullopt;
 }
 
 const WeightsEntry* FetchableWeights(const ModelManifest& manifest,
                                      const std::string& engine) {
   for (const WeightsEntry& entry : manifest.weights) {
-    if (Loads(entry, engine) && !entry.url.empty() && !entry.sha256.empty()) {
+    if (Loads(entry, engine) && !entry.int8 && !entry.url.empty() &&
+        !entry.sha256.empty()) {
       return &entry;
     }
   }
@@ -64,7 +68,7 @@ absl::Status MissingWeights(const ModelManifest& manifest,
     const bool loadable = std::any_of(
         manifest.engines.begin(), manifest.engines.end(),
         [&](const std::string& engine) { return Loads(entry, engine); });
-    if (!loadable) continue;
+    if (!loadable || entry.int8) continue;
     files.push_back(entry.url.empty()
                         ? entry.file
                         : absl::StrCat(entry.file, " (from ", entry.url, ")"));

@@ -23,9 +23,10 @@ struct FoundWeights {
 // True if `engine` needs weights by this manifest.
 bool NeedsWeights(const ModelManifest& manifest, const std::string& engine);
 
-// Empty where no folder has a file. The entry points into `manifest`.
+// Quantized files are looked for first where `int8` asks for them, else not at
+// all. Empty where no folder has a file. The entry points into `manifest`.
 std::optional<FoundWeights> FindWeights(const ModelManifest& manifest,
-                                        const std::string& engine,
+                                        const std::string& engine, bool int8,
                                         const std::string& weights_dir,
                                         const std::string& cache_dir);
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The harness of the e2e tests serves here too."""
+"""The harness of the e2e tests serves here too, and how models are scored."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS / "e2e"), str(TESTS.parent / "models")]

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,6 +138,81 @@ def test_yolov8n_on_coco(
     both = pictures.mean_average_precision(detect_all(serve(**settings), "yolo_v8", pictures))
     print(f"yolov8n {text}: mAP50-95 {both[0]:.4f}, mAP50 {both[1]:.4f}")
     assert both[0] >= least
+
+
+@pytest.fixture(scope="module")
+def quantizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the packages of models/requirements_quantize.txt."""
+    need_data()
+    folder = tmp_path_factory.mktemp("quantizer")
+    uv = str(Path(sys.executable).parent / "uv")
+    python = folder / "venv" / "bin" / "python"
+    requirements = ROOT / "models" / "requirements_quantize.txt"
+    for command in (
+        [uv, "venv", "-q", "--python", "/usr/bin/python3", str(folder / "venv")],
+        [uv, "pip", "install", "-q", "--python", str(python), "-r", str(requirements)],
+    ):
+        subprocess.run(command, check=True)
+    return python
+
+
+def quantize(
+    python: Path, weights: Path, pictures: Path, *more: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs models/quantize.py to its end."""
+    command = [str(python), str(ROOT / "models" / "quantize.py"), str(ROOT / "models" / "yolo_v8")]
+    command += [str(weights), "--pictures", str(pictures), *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_yolov8n_quantized_on_coco(
+    serve: Callable[..., Herd], quantizer: Path, tmp_path: Path
+) -> None:
+    """int8, calibrated on other pictures, loses less than a point."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    weights = folder / "yolov8n_dynamic.onnx"
+    shutil.copyfile(weights_dir() / weights.name, weights)
+    out = quantize(quantizer, weights, SHARED / "calibration", "--eval", str(SHARED / "coco128"))
+    assert out.returncode == 0, out.stderr[-2000:]
+    report = json.loads(weights.with_name("yolov8n_dynamic_int8.json").read_text())
+    assert report["loss_points"] <= 1.0
+    assert len(report["pictures"]) == len(list((SHARED / "calibration").glob("*.jpg")))
+    pictures = coco()
+    herd = serve(**PLAIN, INFERENCE_PRECISION="int8", WEIGHTS_DIR=str(folder))
+    both = pictures.mean_average_precision(detect_all(herd, "yolo_v8", pictures))
+    print(f"yolov8n int8 640x640: mAP50-95 {both[0]:.4f}, mAP50 {both[1]:.4f}; {report['before']}")
+    with herd.stub("inference") as inference:
+        from camherd.v1 import inference_service_pb2
+
+        listed = inference.ListModels(inference_service_pb2.ListModelsRequest()).models
+    used = next(model for model in listed if model.name == "yolo_v8")
+    assert (used.precision, used.weights_file) == ("int8", "yolov8n_dynamic_int8.xml")
+    assert both[0] >= 0.424
+
+
+def test_too_great_a_loss_and_scoring_on_the_same_pictures_are_refused(
+    quantizer: Path, tmp_path: Path
+) -> None:
+    """Nothing is written then."""
+    weights = tmp_path / "yolov8n.onnx"
+    shutil.copyfile(weights_dir() / weights.name, weights)
+    some = tmp_path / "some"
+    for kind in ("images", "labels"):
+        (some / kind).mkdir(parents=True)
+        for path in sorted((SHARED / "coco128" / kind / "val2017").iterdir())[:2]:
+            shutil.copyfile(path, some / kind / path.name)
+    out = quantize(quantizer, weights, some / "images", "--eval", str(some))
+    assert out.returncode == 2
+    assert "the same pictures" in out.stderr
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted((SHARED / "calibration").glob("*.jpg"))[:2]:
+        shutil.copyfile(path, few / path.name)
+    out = quantize(quantizer, weights, few, "--eval", str(some), "--max-loss=-101")
+    assert out.returncode == 1
+    assert "nothing is written" in out.stdout
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["yolov8n.onnx"]
 
 
 def test_yolox_nano_on_coco(serve: Callable[..., Herd]) -> None:

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "services/inference/status_hint.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/inference/fakes.h"
@@ -32,13 +34,15 @@ class WeightsFinderTest : public ::testing::Test {
   }
 
   std::string Find(const std::string& engine) {
-    const auto found = FindWeights(manifest_, engine, dir_.path() + "/weights",
-                                   dir_.path() + "/cache");
+    const auto found =
+        FindWeights(manifest_, engine, int8_, dir_.path() + "/weights",
+                    dir_.path() + "/cache");
     return found.has_value() ? found->path.substr(dir_.path().size()) : "";
   }
 
   TempDir dir_;
   ModelManifest manifest_;
+  bool int8_ = false;
 };
 
 TEST_F(WeightsFinderTest, LooksInTheModelsFolderThenInTheWeightsFolder) {
@@ -56,6 +60,21 @@ TEST_F(WeightsFinderTest, AnOnnxBesideAPtWinsForAnEngineThatLoadsIt) {
   dir_.Write("weights/dogs.onnx", "x");
   EXPECT_EQ(Find("openvino"), "/weights/dogs.onnx");
   EXPECT_EQ(Find("venv"), "/weights/dogs.pt");
+}
+
+TEST_F(WeightsFinderTest, QuantizedWeightsAreTakenOnlyWhereTheyAreAskedFor) {
+  WeightsEntry quantized;
+  quantized.file = "dogs_int8.xml";
+  quantized.engines = {"openvino"};
+  quantized.int8 = true;
+  manifest_.weights.insert(manifest_.weights.begin(), quantized);
+  dir_.Write("dogs/dogs.onnx", "x");
+  dir_.Write("weights/dogs_int8.xml", "x");
+  EXPECT_EQ(Find("openvino"), "/dogs/dogs.onnx");
+  int8_ = true;
+  EXPECT_EQ(Find("openvino"), "/weights/dogs_int8.xml");
+  std::filesystem::remove(dir_.path() + "/weights/dogs_int8.xml");
+  EXPECT_EQ(Find("openvino"), "/dogs/dogs.onnx");
 }
 
 TEST_F(WeightsFinderTest, NothingIsFetchedWithoutAHash) {

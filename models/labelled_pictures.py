@@ -32,13 +32,15 @@ class LabelledPictures:
 
     @staticmethod
     def load(images: Path, labels: Path, classes: int) -> LabelledPictures:
-        """Reads a folder of pictures and its folder of labels of the same names."""
-        jpegs = sorted(images.glob("*.jpg"))
+        """Reads a folder of pictures and its folder of labels of the same names, with
+        their folders."""
+        jpegs = sorted(images.rglob("*.jpg"))
         pictures, annotations = [], []
         for number, jpeg in enumerate(jpegs, 1):
             width, height = jpeg_size(jpeg.read_bytes())
             pictures.append({"id": number, "width": width, "height": height})
-            for line in (labels / f"{jpeg.stem}.txt").read_text().splitlines():
+            label = labels / jpeg.relative_to(images).with_suffix(".txt")
+            for line in label.read_text().splitlines():
                 class_id, cx, cy, w, h = (float(part) for part in line.split())
                 w, h = w * width, h * height
                 annotations.append(
