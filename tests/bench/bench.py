@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import capture_rows  # noqa: E402
 import inference_rows  # noqa: E402
+import native_rows  # noqa: E402
 import whole_way  # noqa: E402
 from rig import ROOT, BenchError, Rig  # noqa: E402
 from table import Line, Say, markdown  # noqa: E402
@@ -39,6 +40,10 @@ ROWS: dict[str, tuple[str, Row]] = {
     "venv-worker": (
         "10 pictures through the resident worker, beside a process per batch",
         lambda rig, say, args: inference_rows.venv_worker(rig, say, args.rounds, args.models),
+    ),
+    "native": (
+        "one picture on one thread, JPEG in, boxes out, beside ultralytics and benchmark_app",
+        lambda rig, say, args: native_rows.native(rig, say, args.rounds),
     ),
     "capture": (
         "one camera: camherd-capture, ffmpeg -skip_frame nokey, OpenCV loop",

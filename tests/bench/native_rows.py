@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Native detection on one thread: JPEG in, boxes out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from measure import Contender, Samples, cpu_seconds, race, tree_cpu_seconds
+from rig import ROOT, BenchError, Rig, Running
+from table import CAMHERD, Line, Say
+
+MODEL = "yolo_v8"
+ULTRALYTICS, RAW = "ultralytics predict(rect=False)", "benchmark_app, the network alone"
+# Pictures of one measurement.
+PICTURES = 30
+
+# name: settings of the service, and the most of ultralytics' CPU it may take.
+WAYS: dict[str, tuple[dict[str, str], float | None]] = {
+    CAMHERD: ({"precision": "f32", "input_shape": "square"}, 0.75),
+    "camherd bf16": ({"precision": "bf16", "input_shape": "square"}, None),
+    "camherd int8": ({"precision": "int8", "input_shape": "square"}, 0.45),
+    "camherd bf16 640x384": ({"precision": "bf16"}, None),
+    "camherd int8 640x384": ({"precision": "int8"}, 0.35),
+}
+
+# A resident ultralytics of one thread: a line in, that many pictures seen.
+PREDICTOR = """
+import sys
+import cv2, torch
+from ultralytics import YOLO
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+model = YOLO(sys.argv[1], task="detect")
+pictures = sys.argv[2:]
+def look(count):
+    for n in range(count):
+        model.predict(pictures[n % len(pictures)], imgsz=640, rect=False, conf=0.25, iou=0.7,
+                      device="cpu", verbose=False)
+look(3)
+print("ready", flush=True)
+for line in sys.stdin:
+    look(int(line))
+    print("done", flush=True)
+"""
+
+
+def _python(rig: Rig, name: str, requirements: Path, say: Say) -> Path:
+    """An environment of the bench's own; kept."""
+    folder = rig.work / "python" / name
+    python = folder / "bin" / "python"
+    if not (folder / ".installed").exists():
+        say(f"  installing {requirements.name}")
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run(["/usr/bin/python3", "-m", "venv", str(folder)], check=True)
+        install = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
+        subprocess.run(install, check=True)
+        (folder / ".installed").touch()
+    return python
+
+
+def _weights(rig: Rig, quantizer: Path, say: Say) -> Path:
+    """A folder with the network and its int8 form."""
+    folder = rig.work / "weights"
+    folder.mkdir(exist_ok=True)
+    network = folder / "yolov8n_dynamic.onnx"
+    if not network.exists():
+        shutil.copyfile(rig.weights() / network.name, network)
+    if not network.with_name("yolov8n_dynamic_int8.xml").exists():
+        say("  quantizing")
+        command = [str(quantizer), str(ROOT / "models/quantize.py"), str(ROOT / "models" / MODEL)]
+        command += [str(network), "--pictures", str(rig.weights().parent / "calibration")]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    return folder
+
+
+def _detector(rig: Rig, service: Running) -> Contender:
+    """Detect, one picture after the other; CPU of the service alone."""
+    messages = rig.messages("inference_service")
+    jpegs = [path.read_bytes() for path in rig.jpegs()]
+
+    def look(count: int) -> None:
+        for n in range(count):
+            request = messages.DetectRequest(model=MODEL, jpeg=jpegs[n % len(jpegs)])
+            answer = messages.DetectResponse
+            rig.call(service.address, "InferenceService", "Detect", request, answer)
+
+    look(3)
+
+    def measure() -> tuple[float, dict[str, float]]:
+        before, start = cpu_seconds(service.pid), time.monotonic()
+        look(PICTURES)
+        wall = (time.monotonic() - start) / PICTURES
+        return 1000 * (cpu_seconds(service.pid) - before) / PICTURES, {"wall ms": 1000 * wall}
+
+    return Contender("", measure)
+
+
+def _ultralytics(rig: Rig, python: Path, stack: contextlib.ExitStack) -> Contender:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "YOLO_OFFLINE": "true"}
+    environment["YOLO_CONFIG_DIR"] = str(rig.work / "python")
+    command = [str(python), "-c", PREDICTOR, str(rig.weights() / "yolov8n.pt")]
+    process = stack.enter_context(
+        subprocess.Popen(
+            [*command, *map(str, rig.jpegs())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    )
+    stack.callback(process.kill)
+
+    def await_line(word: str) -> None:
+        for line in process.stdout:
+            if line.strip() == word:
+                return
+        raise BenchError("ultralytics ended")
+
+    await_line("ready")
+
+    def measure() -> tuple[float, dict[str, float]]:
+        before = tree_cpu_seconds(process.pid)
+        process.stdin.write(f"{PICTURES}\n")
+        process.stdin.flush()
+        await_line("done")
+        return 1000 * (tree_cpu_seconds(process.pid) - before) / PICTURES, {}
+
+    return Contender(ULTRALYTICS, measure)
+
+
+def _raw(python: Path, network: Path) -> Contender:
+    """OpenVINO's own benchmark of the network, which tells the latency on one thread."""
+    command = [str(python.parent / "benchmark_app"), "-m", str(network), "-d", "CPU"]
+    command += ["-shape", "[1,3,640,640]", "-hint", "none", "-nstreams", "1", "-nthreads", "1"]
+    command += ["-nireq", "1", "-api", "sync", "-niter", str(PICTURES)]
+    command += ["-infer_precision", "f32"]
+
+    def measure() -> tuple[float, dict[str, float]]:
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found = re.search(r"Median:\s+([\d.]+) ms", out)
+        if found is None:
+            raise BenchError(f"benchmark_app told no latency: {out[-500:]}")
+        return float(found[1]), {}
+
+    return Contender(RAW, measure)
+
+
+def native(rig: Rig, say: Say, rounds: int) -> list[Line]:
+    """One picture of 1080p, one thread."""
+    quantizer = _python(rig, "quantizer", ROOT / "models/requirements_quantize.txt", say)
+    requirements = ROOT / "models/animals/requirements_animals.txt"
+    ultralytics = _python(rig, "ultralytics", requirements, say)
+    os.environ["CAMHERD_WEIGHTS_DIR"] = str(_weights(rig, quantizer, say))
+    with contextlib.ExitStack() as stack:
+        contenders = []
+        for number, (name, (settings, _)) in enumerate(WAYS.items()):
+            data = rig.folder(f"native{number}")
+            fixed = {
+                "aggregator": rig.null_backend().address,
+                "models_dir": str(ROOT / "models"),
+                "streams": "1",
+                "prepare": MODEL,
+            }
+            log = rig.work / f"native{number}.log"
+            service = stack.enter_context(rig.service("inference", log, data, fixed | settings))
+            rig.prepare_model(service.address, MODEL, say)
+            contenders.append(Contender(name, _detector(rig, service).measure))
+        os.environ.pop("CAMHERD_WEIGHTS_DIR")
+        contenders.append(_ultralytics(rig, ultralytics, stack))
+        contenders.append(_raw(quantizer, rig.work / "weights" / "yolov8n_dynamic.onnx"))
+        result = race(contenders, rounds, say)
+    peer = result.samples[ULTRALYTICS].median
+    lines = [_line(name, samples, peer) for name, samples in result.samples.items()]
+    if result.disturbed:
+        lines[0].remark += f"; DISTURBED: others used up to {result.foreign:.0%} of the machine"
+    return lines
+
+
+def _line(name: str, samples: Samples, peer: float) -> Line:
+    remark = f"{min(samples.costs):.3g} to {max(samples.costs):.3g}"
+    line = Line("native", name, samples.median, "CPU-ms per picture", remark=remark)
+    if name in WAYS:
+        line.ratio, line.budget = samples.median / peer, WAYS[name][1]
+        line.remark += f"; of {ULTRALYTICS}"
+    return line
