@@ -66,7 +66,7 @@ struct OpenvinoEngine::Impl {
   const Options options;
   const DetectionDecoder decoder;
   // Of the numbers that are not quantized.
-  std::string precision;
+  std::string precision = "f32";
   bool quantized = false;
   // As it was read. Its height and width are free: `dynamic`.
   std::shared_ptr<ov::Model> network;
@@ -89,12 +89,10 @@ struct OpenvinoEngine::Impl {
 absl::Status OpenvinoEngine::Impl::Load() {
   const auto capabilities =
       Core().get_property("CPU", ov::device::capabilities);
-  for (const std::string& wanted : options.precisions) {
-    precision = wanted;
-    if (wanted != "bf16" || std::find(capabilities.begin(), capabilities.end(),
-                                      "BF16") != capabilities.end()) {
-      break;
-    }
+  const bool has_bf16 = std::find(capabilities.begin(), capabilities.end(),
+                                  "BF16") != capabilities.end();
+  if (has_bf16 && !options.precisions.empty()) {
+    precision = options.precisions.front();
   }
   network = Core().read_model(options.weights);
   for (const std::shared_ptr<ov::Node>& node : network->get_ops()) {

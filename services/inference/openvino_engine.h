@@ -35,7 +35,8 @@ class OpenvinoEngine : public Engine {
     std::string output;
     std::vector<std::string> class_names;
     std::vector<std::string> classes;
-    // The first of these that the processor has: "bf16", "f32".
+    // The first of these that the processor has, "bf16" or "f32"; every one has
+    // f32.
     std::vector<std::string> precisions = {"f32"};
     bool rectangular = true;
     bool scaled_decoding = true;
