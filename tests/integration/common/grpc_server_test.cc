@@ -24,6 +24,7 @@ namespace {
 using ::camherd::testing::FakeAggregator;
 using ::camherd::testing::GenericCall;
 using ::camherd::testing::StatusIs;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
@@ -221,7 +222,10 @@ TEST_F(GrpcServerTest, AMessageOverTheLimitIsRefused) {
   const grpc::Status status =
       GenericCall(channel_, absl::StrCat("/", kService, "/GetRecord"),
                   std::string(2000, '\0'), &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  // Once in thousands of calls the reset of the stream comes before the status.
+  EXPECT_THAT(status.error_code(), AnyOf(grpc::StatusCode::RESOURCE_EXHAUSTED,
+                                         grpc::StatusCode::UNAVAILABLE))
+      << status.error_message();
   EXPECT_EQ(service_.calls(), 0);
 }
 
