@@ -38,8 +38,9 @@ absl::StatusOr<HttpResponse> Prepare(BackendClients& clients,
   CAMHERD_ASSIGN_OR_RETURN(const v1::Model model,
                            clients.PrepareModel(prepare));
   HttpResponse response = JsonAnswer(
-      model, model.state() == v1::MODEL_STATE_READY ? HttpCode::kOk
-                                                    : HttpCode::kAccepted);
+      model, model.state() == v1::MODEL_STATE_READY && !model.preparing()
+                 ? HttpCode::kOk
+                 : HttpCode::kAccepted);
   response.headers.emplace_back("Location",
                                 absl::StrCat("/api/v1/models/", model.name()));
   return response;

@@ -43,7 +43,7 @@ function create(first, refresh) {
       setText(state, labels[model.state] ?? model.state);
       setClass(state, `pill ${kinds[model.state] ?? ""}`);
       setText(text, busy ? model.progress_text || "Preparing" : model.description);
-      const why = failed ? [model.reason, model.hint].filter((part) => part !== "").join("\n") : "";
+      const why = failed || (model.state === "ready" && !model.preparing) ? [model.reason, model.hint].filter((part) => part !== "").join("\n") : "";
       setText(reason, why);
       setHidden(reason, why === "");
       setHidden(progress, !busy);

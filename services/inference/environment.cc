@@ -225,7 +225,8 @@ class Build {
         stop_(stop),
         dir_(fs::path(options.venvs_dir) / request.model),
         marker_((dir_ / ".deps_installed").string()),
-        python_((dir_ / "bin" / "python").string()) {}
+        python_((dir_ / "bin" / "python").string()),
+        before_(dir_.string() + ".before") {}
 
   absl::StatusOr<Environment::Ready> Run() {
     CAMHERD_RETURN_IF_ERROR(CheckId("model", request_.model));
@@ -238,6 +239,7 @@ class Build {
     CAMHERD_ASSIGN_OR_RETURN(
         const std::unique_ptr<FileLock> lock,
         FileLock::Take(absl::StrCat(dir_.string(), ".lock"), stop_));
+    CAMHERD_RETURN_IF_ERROR(Settle());
     if (!request_.rebuild && IsReady()) {
       return Environment::Ready{.python = python_};
     }
@@ -254,7 +256,9 @@ class Build {
                                     {}});
                        }));
     const absl::Duration start = Clock::Real().SteadyNow();
-    CAMHERD_RETURN_IF_ERROR(Make());
+    absl::Status made = Make();
+    made.Update(Settle());
+    CAMHERD_RETURN_IF_ERROR(made);
     return Environment::Ready{.python = python_,
                               .built = true,
                               .build_time = Clock::Real().SteadyNow() - start};
@@ -300,10 +304,10 @@ class Build {
                              FindPython(options_.python, stop_));
     const std::string uv = FindUv();
     std::error_code error;
-    fs::remove_all(dir_, error);
-    if (error) {
-      return absl::InternalError(
-          absl::StrCat("cannot wipe ", dir_.string(), ": ", error.message()));
+    if (request_.rebuild && fs::exists(marker_, error)) {
+      CAMHERD_RETURN_IF_ERROR(Move(dir_, before_));
+    } else {
+      CAMHERD_RETURN_IF_ERROR(Wipe(dir_));
     }
     CAMHERD_RETURN_IF_ERROR(CheckRoom());
     log.Report(MODEL_STATE_CREATING, 0, 0,
@@ -325,6 +329,34 @@ class Build {
         absl::StrCat(kMarkerTitle, "\nrequirements ", hash_, "\npython ",
                      python.version, " ", python.path, "\n"),
         Sync::kData);
+  }
+
+  // Decides what becomes of an environment that was put aside, also where a
+  // crash cut its rebuilding short: it goes when the new one is complete, else
+  // it comes back.
+  absl::Status Settle() {
+    std::error_code error;
+    if (!fs::exists(before_, error)) return absl::OkStatus();
+    if (fs::exists(marker_, error)) return Wipe(before_);
+    CAMHERD_RETURN_IF_ERROR(Wipe(dir_));
+    return Move(before_, dir_);
+  }
+
+  static absl::Status Wipe(const fs::path& dir) {
+    std::error_code error;
+    fs::remove_all(dir, error);
+    if (!error) return absl::OkStatus();
+    return absl::InternalError(
+        absl::StrCat("cannot wipe ", dir.string(), ": ", error.message()));
+  }
+
+  static absl::Status Move(const fs::path& from, const fs::path& to) {
+    std::error_code error;
+    fs::rename(from, to, error);
+    if (!error) return absl::OkStatus();
+    return absl::InternalError(absl::StrCat("cannot move ", from.string(),
+                                            " to ", to.string(), ": ",
+                                            error.message()));
   }
 
   std::string FindUv() const {
@@ -440,6 +472,8 @@ class Build {
   const fs::path dir_;
   const std::string marker_;
   const std::string python_;
+  // Where the environment lies while it is built again.
+  const fs::path before_;
   std::string hash_;
 };
 

@@ -18,6 +18,7 @@ namespace camherd::inference {
 //   <venvs>/<model>/.deps_installed  the marker, written last
 //   <venvs>/<model>.log              what the installers printed
 //   <venvs>/<model>.lock             held while it is being built
+//   <venvs>/<model>.before           what is there while it is built again
 //
 // The marker, one "key value" a line:
 //
@@ -28,6 +29,9 @@ namespace camherd::inference {
 // No marker, another hash of the requirements, or an interpreter that no
 // longer runs: the environment is wiped and built again. An empty marker, or
 // one that is not ours (document A's), is honoured with a warning.
+//
+// What is built again on request is put aside first, and back if the build does
+// not succeed: its worker may still run.
 //
 // It is built by uv where there is one, else by venv and pip, with the first
 // of Python 3.12, 3.11 and 3.10 that runs. Only wheels are installed unless
@@ -55,7 +59,7 @@ class Environment {
     std::string requirements = {};
     // Room it takes when installed, bytes; 0: not known, not checked.
     int64_t disk_bytes = 0;
-    // Wiped and built again even if it is ready.
+    // Built again even if it is ready.
     bool rebuild = false;
   };
 

@@ -392,6 +392,9 @@ absl::StatusOr<ModelResult> InferenceCore::InferModel(
     return WithRetryDelay(found.status(), options_.model_retry);
   }
   registry_.CountBatch(name, found.ok());
+  if (found.ok()) {
+    registry_.AddLatency(name, time / static_cast<double>(pictures.size()));
+  }
   if (metrics_ != nullptr) metrics_->ModelRan(name, found.ok(), time);
   if (!found.ok()) {
     SetFailed(result, std::string(found.status().message()));
@@ -478,6 +481,8 @@ absl::StatusOr<camherd::v1::DetectResponse> InferenceCore::DetectNow(
   if (!found.undecodable_frames.empty()) {
     return absl::InvalidArgumentError("jpeg: the picture is broken");
   }
+  const absl::Duration time = Clock::Real().SteadyNow() - start;
+  registry_.AddLatency(request.model(), time);
   camherd::v1::DetectResponse response;
   for (Detection& detection : found.detections) {
     *response.add_detections() = std::move(detection);
@@ -487,8 +492,7 @@ absl::StatusOr<camherd::v1::DetectResponse> InferenceCore::DetectNow(
   response.set_engine(use.engine->name());
   response.set_device(use.engine->device());
   response.set_precision(use.engine->precision());
-  response.set_inference_seconds(
-      absl::ToDoubleSeconds(Clock::Real().SteadyNow() - start));
+  response.set_inference_seconds(absl::ToDoubleSeconds(time));
   return response;
 }
 

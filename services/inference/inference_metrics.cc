@@ -124,6 +124,10 @@ InferenceMetrics::InferenceMetrics(prometheus::Registry& registry)
                          .Name("camherd_inference_model_batches_total")
                          .Help("Batches a model was run on")
                          .Register(registry)),
+      model_loads_(BuildCounter()
+                       .Name("camherd_inference_model_loads_total")
+                       .Help("Times a model was loaded, or could not be")
+                       .Register(registry)),
       model_seconds_(BuildHistogram()
                          .Name("camherd_inference_model_seconds")
                          .Help("Time of a model on a batch, waiting included")
@@ -178,6 +182,11 @@ void InferenceMetrics::FramesUndecodable(int count) {
 }
 
 void InferenceMetrics::CacheHit() { cache_hits_.Increment(); }
+
+void InferenceMetrics::ModelLoaded(const std::string& model, bool ok) {
+  model_loads_.Add({{"model", model}, {"result", ok ? "ok" : "failed"}})
+      .Increment();
+}
 
 void InferenceMetrics::EnvironmentBuilt(const std::string& model, bool ok,
                                         absl::Duration time) {

@@ -44,6 +44,9 @@ class InferenceMetrics {
   void FramesUndecodable(int count);
   // camherd_inference_cache_hits_total
   void CacheHit();
+  // camherd_inference_model_loads_total{model,result="ok|failed"}: the first
+  // loads and those anew; one that is refused at once has failed too.
+  void ModelLoaded(const std::string& model, bool ok);
   // camherd_inference_environment_build_seconds{model,result}
   void EnvironmentBuilt(const std::string& model, bool ok, absl::Duration time);
 
@@ -68,6 +71,7 @@ class InferenceMetrics {
  private:
   prometheus::Family<prometheus::Counter>& batches_;
   prometheus::Family<prometheus::Counter>& model_batches_;
+  prometheus::Family<prometheus::Counter>& model_loads_;
   prometheus::Family<prometheus::Histogram>& model_seconds_;
   prometheus::Family<prometheus::Histogram>& build_seconds_;
   prometheus::Counter& undecodable_;

@@ -161,6 +161,7 @@ class PrepareModelCall final
   void Start(const std::string& name, bool rebuild) {
     self_ = shared_from_this();
     name_ = name;
+    rebuild_ = rebuild;
     // Before Prepare, so that no change is missed.
     watch_ = registry_.Watch(name, [call = weak_from_this()] {
       if (const auto self = call.lock()) self->Write();
@@ -219,15 +220,19 @@ class PrepareModelCall final
         end = absl::CancelledError("the caller has gone");
       } else if (!model.ok()) {
         end = model.status();
+      } else if (last_written_) {
+        const Model& last = response_.model();
+        if (last.state() != camherd::v1::MODEL_STATE_READY ||
+            (rebuild_ && !last.reason().empty())) {
+          end = absl::FailedPreconditionError(last.reason());
+        }
       } else if (std::string state = model->SerializeAsString();
                  state != written_) {
         written_ = std::move(state);
+        last_written_ = !model->preparing();
         *response_.mutable_model() = *model;
         write = true;
-      } else if (model->state() == camherd::v1::MODEL_STATE_FAILED ||
-                 model->state() == camherd::v1::MODEL_STATE_ABSENT) {
-        end = absl::FailedPreconditionError(model->reason());
-      } else if (model->state() != camherd::v1::MODEL_STATE_READY) {
+      } else {
         return;
       }
       (write ? writing_ : finished_) = true;
@@ -243,6 +248,7 @@ class PrepareModelCall final
   grpc::CallbackServerContext* const context_;
   ModelRegistry& registry_;
   std::string name_;
+  bool rebuild_ = false;
   int64_t watch_ = 0;
   std::shared_ptr<PrepareModelCall> self_;  // Until OnDone.
   // Written only by whoever set writing_.
@@ -250,6 +256,8 @@ class PrepareModelCall final
 
   absl::Mutex mu_;
   std::string written_ ABSL_GUARDED_BY(mu_);
+  // What was written is how it ended.
+  bool last_written_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;

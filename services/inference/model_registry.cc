@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/inference/model_registry.h"
 
+#include <malloc.h>
+
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -26,6 +28,13 @@ using camherd::v1::MODEL_STATE_FAILED;
 using camherd::v1::MODEL_STATE_LOADING;
 using camherd::v1::MODEL_STATE_READY;
 
+namespace {
+
+// What an engine had is freed, but glibc keeps it for the next who asks.
+void GiveMemoryBack() { malloc_trim(0); }
+
+}  // namespace
+
 ModelRegistry::ModelRegistry(const Options& options, EngineFactory factory,
                              Clock& clock, InferenceMetrics* metrics)
     : options_(options),
@@ -44,9 +53,18 @@ void ModelRegistry::ReadFolder() {
   for (const auto& folder :
        std::filesystem::directory_iterator(options_.models_dir, error)) {
     const std::string name = folder.path().filename().string();
-    if (IsValidId(name) &&
-        std::filesystem::exists(folder.path() / "model.yaml", error)) {
-      LoadManifest(name, entries_[name]);
+    if (!IsValidId(name) ||
+        !std::filesystem::exists(folder.path() / "model.yaml", error)) {
+      continue;
+    }
+    Entry& entry = entries_[name];
+    entry.model.set_name(name);
+    absl::StatusOr<Manifest> manifest = ReadManifest(name);
+    if (manifest.ok()) {
+      Describe(entry, *std::move(manifest));
+      SetState(entry, MODEL_STATE_ABSENT, "");
+    } else {
+      Fail(entry, manifest.status());
     }
   }
   if (entries_.empty()) {
@@ -54,26 +72,26 @@ void ModelRegistry::ReadFolder() {
   }
 }
 
-void ModelRegistry::LoadManifest(const std::string& name, Entry& entry) {
-  absl::StatusOr<ModelManifest> loaded =
-      ModelManifest::Load(absl::StrCat(options_.models_dir, "/", name));
+absl::StatusOr<ModelRegistry::Manifest> ModelRegistry::ReadManifest(
+    const std::string& name) const {
+  CAMHERD_ASSIGN_OR_RETURN(
+      ModelManifest manifest,
+      ModelManifest::Load(absl::StrCat(options_.models_dir, "/", name)));
+  return std::make_shared<const ModelManifest>(std::move(manifest));
+}
+
+void ModelRegistry::Describe(Entry& entry, Manifest manifest) {
   Model& model = entry.model;
-  model.set_name(name);
-  if (!loaded.ok()) {
-    entry.manifest = nullptr;
-    Fail(entry, loaded.status());
-    return;
-  }
-  const ModelManifest& manifest = *loaded;
-  model.set_description(manifest.description);
-  model.set_section(manifest.section);
-  model.set_complaint_type(manifest.complaint_type);
-  *model.mutable_classes() = {manifest.classes.begin(), manifest.classes.end()};
-  *model.mutable_complaint_classes() = {manifest.complaint_classes.begin(),
-                                        manifest.complaint_classes.end()};
-  *model.mutable_engines() = {manifest.engines.begin(), manifest.engines.end()};
-  entry.manifest = std::make_shared<const ModelManifest>(*std::move(loaded));
-  SetState(entry, MODEL_STATE_ABSENT, "");
+  model.set_description(manifest->description);
+  model.set_section(manifest->section);
+  model.set_complaint_type(manifest->complaint_type);
+  *model.mutable_classes() = {manifest->classes.begin(),
+                              manifest->classes.end()};
+  *model.mutable_complaint_classes() = {manifest->complaint_classes.begin(),
+                                        manifest->complaint_classes.end()};
+  *model.mutable_engines() = {manifest->engines.begin(),
+                              manifest->engines.end()};
+  entry.manifest = std::move(manifest);
 }
 
 std::vector<Model> ModelRegistry::List() {
@@ -131,24 +149,28 @@ absl::StatusOr<Model> ModelRegistry::Prepare(const std::string& name,
     if (found == entries_.end() && there) {
       // A folder that came after the start.
       found = entries_.try_emplace(name).first;
+      found->second.model.set_name(name);
     }
     if (found != entries_.end()) {
       Entry& entry = found->second;
-      const bool ready = entry.model.state() == MODEL_STATE_READY;
-      if (entry.preparing || (ready && !rebuild)) return Snapshot(entry);
+      const bool serves = entry.engine != nullptr;
+      if (entry.preparing != nullptr || (serves && !rebuild)) {
+        return Snapshot(entry);
+      }
       if (stopped_) return absl::UnavailableError("the service is stopping");
-      const std::string failure = entry.failure;
-      if (!ready) LoadManifest(name, entry);
-      if (entry.manifest == nullptr) {
-        refused = absl::FailedPreconditionError(entry.model.reason());
+      const absl::StatusOr<Manifest> manifest = ReadManifest(name);
+      if (manifest.ok()) {
+        if (!serves) Describe(entry, *manifest);
+        refused = CheckQuickly(**manifest);
       } else {
-        entry.failure = failure;
-        refused = CheckQuickly(*entry.manifest);
-        if (refused.ok()) {
-          Enqueue(name, entry, rebuild);
-        } else if (!ready) {
-          Fail(entry, refused);
-        }
+        if (!serves) entry.manifest = nullptr;
+        refused = absl::FailedPreconditionError(manifest.status().message());
+      }
+      if (refused.ok()) {
+        Enqueue(name, entry, *manifest, rebuild);
+      } else {
+        Fail(entry, refused);
+        if (metrics_ != nullptr) metrics_->ModelLoaded(name, false);
       }
     }
   }
@@ -158,15 +180,19 @@ absl::StatusOr<Model> ModelRegistry::Prepare(const std::string& name,
 }
 
 void ModelRegistry::Enqueue(const std::string& name, Entry& entry,
-                            bool rebuild) {
-  entry.preparing = true;
+                            Manifest manifest, bool rebuild) {
+  const bool environment = manifest->engines.front() == "venv";
+  entry.preparing = std::move(manifest);
   entry.rebuild = rebuild;
   entry.model.clear_log_tail();
+  entry.model.clear_hint();
   entry.model.set_progress_text("starting");
-  SetState(entry,
-           entry.manifest->engines.front() == "venv" ? MODEL_STATE_CREATING
-                                                     : MODEL_STATE_LOADING,
-           "starting");
+  if (entry.engine != nullptr) {
+    entry.model.set_reason("loading anew: starting");
+  } else {
+    SetState(entry, environment ? MODEL_STATE_CREATING : MODEL_STATE_LOADING,
+             "starting");
+  }
   queue_.push_back(name);
   if (idle_threads_ < queue_.size()) {
     threads_.emplace_back([this] { RunPreparing(); });
@@ -218,8 +244,7 @@ void ModelRegistry::RunPreparing() {
   };
   for (;;) {
     std::string name;
-    std::shared_ptr<const ModelManifest> manifest;
-    std::shared_ptr<Engine> old;
+    Manifest manifest;
     bool rebuild = false;
     {
       absl::MutexLock lock(&mu_);
@@ -229,63 +254,88 @@ void ModelRegistry::RunPreparing() {
       if (stopped_) return;
       name = queue_.front();
       queue_.pop_front();
-      Entry& entry = entries_[name];
-      manifest = entry.manifest;
+      const Entry& entry = entries_[name];
+      manifest = entry.preparing;
       rebuild = entry.rebuild;
-      if (entry.engine != nullptr) {
-        entry.past_restarts += entry.engine->worker_restarts();
-        old = std::move(entry.engine);
-        entry.engine = nullptr;
-      }
     }
-    if (old != nullptr) old->Stop();
     const absl::Duration start = clock_.SteadyNow();
-    absl::StatusOr<std::shared_ptr<Engine>> engine =
-        Make(name, *manifest, rebuild);
+    absl::StatusOr<Loaded> loaded = Load(name, *manifest, rebuild);
+    std::shared_ptr<Engine> old;
     {
       absl::MutexLock lock(&mu_);
       Entry& entry = entries_[name];
-      entry.preparing = false;
-      if (engine.ok() && !stopped_) {
-        entry.engine = *engine;
-        entry.failure.clear();
-        entry.model.set_engine((*engine)->name());
-        entry.model.set_device((*engine)->device());
-        entry.model.set_precision((*engine)->precision());
-        entry.model.clear_hint();
-        entry.model.set_progress_text("ready");
-        SetState(entry, MODEL_STATE_READY, "");
+      entry.preparing = nullptr;
+      if (stopped_) {
+        SetState(entry, MODEL_STATE_ABSENT, "the service is stopping");
+      } else if (loaded.ok()) {
+        Describe(entry, std::move(manifest));
+        old = Serve(entry, *std::move(loaded));
         LogInfo(
             "model ready",
             {{"model", name},
-             {"engine", (*engine)->name()},
+             {"engine", entry.model.engine()},
              {"seconds", absl::ToDoubleSeconds(clock_.SteadyNow() - start)}});
-      } else if (stopped_) {
-        SetState(entry, MODEL_STATE_ABSENT, "the service is stopping");
       } else {
-        Fail(entry, engine.status());
+        Fail(entry, loaded.status());
       }
+      if (metrics_ != nullptr && !stopped_) {
+        metrics_->ModelLoaded(name, loaded.ok());
+      }
+    }
+    if (old != nullptr) {
+      // Ends now, or with the last batch that still runs on it.
+      old.reset();
+      GiveMemoryBack();
     }
     Notify(name);
   }
 }
 
-absl::StatusOr<std::shared_ptr<Engine>> ModelRegistry::Make(
+std::shared_ptr<Engine> ModelRegistry::Serve(Entry& entry, Loaded loaded) {
+  std::shared_ptr<Engine> old = TakeEngine(entry);
+  if (old != nullptr) {
+    std::erase_if(replaced_,
+                  [](const auto& engine) { return engine.expired(); });
+    replaced_.push_back(old);
+  }
+  Model& model = entry.model;
+  entry.engine = std::move(loaded.engine);
+  entry.failure.clear();
+  entry.latencies.Clear();
+  model.set_engine(entry.engine->name());
+  model.set_device(entry.engine->device());
+  model.set_precision(entry.engine->precision());
+  const std::filesystem::path weights = loaded.weights.path;
+  model.set_weights_file(weights.filename().string());
+  model.set_weights_sha256(std::move(loaded.weights.sha256));
+  model.set_weights_licence(std::move(loaded.weights.licence));
+  model.set_progress_text("ready");
+  SetState(entry, MODEL_STATE_READY, "");
+  return old;
+}
+
+std::shared_ptr<Engine> ModelRegistry::TakeEngine(Entry& entry) {
+  if (entry.engine != nullptr) {
+    entry.past_restarts += entry.engine->worker_restarts();
+  }
+  return std::exchange(entry.engine, nullptr);
+}
+
+absl::StatusOr<ModelRegistry::Loaded> ModelRegistry::Load(
     const std::string& name, const ModelManifest& manifest, bool rebuild) {
   const PrepareProgressFn progress = [&](const PrepareProgress& step) {
     Report(name, step);
   };
   absl::Status failed;
   for (const std::string& engine : manifest.engines) {
-    absl::StatusOr<std::string> weights =
-        ProvideWeights(name, manifest, engine);
+    absl::StatusOr<Weights> weights = ProvideWeights(name, manifest, engine);
     if (!weights.ok()) {
       failed.Update(weights.status());
       continue;
     }
-    absl::StatusOr<std::unique_ptr<Engine>> made = factory_(
-        {manifest, engine, *std::move(weights), rebuild}, progress, stop_);
-    if (made.ok()) return std::shared_ptr<Engine>(*std::move(made));
+    absl::StatusOr<std::unique_ptr<Engine>> made =
+        factory_({manifest, engine, weights->path, rebuild}, progress, stop_);
+    if (made.ok()) return Loaded{*std::move(made), *std::move(weights)};
     if (absl::IsCancelled(made.status())) return made.status();
     LogWarning("engine cannot be made",
                {{"model", name}, {"engine", engine}, {"error", made.status()}});
@@ -296,31 +346,34 @@ absl::StatusOr<std::shared_ptr<Engine>> ModelRegistry::Make(
   return failed;
 }
 
-absl::StatusOr<std::string> ModelRegistry::ProvideWeights(
+absl::StatusOr<ModelRegistry::Weights> ModelRegistry::ProvideWeights(
     const std::string& name, const ModelManifest& manifest,
     const std::string& engine) {
-  if (!NeedsWeights(manifest, engine)) return std::string();
-  std::optional<FoundWeights> found =
+  Weights weights;
+  if (!NeedsWeights(manifest, engine)) return weights;
+  const std::optional<FoundWeights> found =
       FindWeights(manifest, engine, options_.int8, options_.weights_dir,
                   options_.cache_dir);
-  std::string path;
   if (found.has_value()) {
-    path = found->path;
+    weights.path = found->path;
+    weights.licence = found->entry->licence;
     if (options_.int8 && !found->entry->int8) {
-      LogWarning("no int8 weights, models/quantize.py makes them",
-                 {{"model", name}, {"engine", engine}, {"instead", path}});
+      LogWarning(
+          "no int8 weights, models/quantize.py makes them",
+          {{"model", name}, {"engine", engine}, {"instead", weights.path}});
     }
   } else {
     const WeightsEntry* entry = FetchableWeights(manifest, engine);
     const absl::Status missing = MissingWeights(manifest, options_.weights_dir);
     if (entry == nullptr || !options_.fetch_weights) return missing;
-    path = absl::StrCat(options_.cache_dir, "/", entry->file);
+    weights.path = absl::StrCat(options_.cache_dir, "/", entry->file);
+    weights.licence = entry->licence;
     const std::string text =
         absl::StrCat("fetching ", entry->file, " from ", entry->url);
     LogInfo("fetching weights",
-            {{"model", name}, {"url", entry->url}, {"path", path}});
+            {{"model", name}, {"url", entry->url}, {"path", weights.path}});
     const absl::Status fetched = fetcher_.Fetch(
-        entry->url, entry->sha256, path,
+        entry->url, entry->sha256, weights.path,
         [&](int64_t done, int64_t total) {
           Report(name, {MODEL_STATE_LOADING,
                         static_cast<int>(done >> 10),
@@ -337,20 +390,10 @@ absl::StatusOr<std::string> ModelRegistry::ProvideWeights(
     }
   }
   // The .xml of a network holds its graph, the .bin beside it the weights.
-  std::filesystem::path hashed = path;
+  std::filesystem::path hashed = weights.path;
   if (hashed.extension() == ".xml") hashed.replace_extension(".bin");
-  CAMHERD_ASSIGN_OR_RETURN(const std::string sha256,
-                           Sha256HexOfFile(hashed.string()));
-  absl::MutexLock lock(&mu_);
-  Model& model = entries_[name].model;
-  model.set_weights_file(std::filesystem::path(path).filename().string());
-  model.set_weights_sha256(sha256);
-  for (const WeightsEntry& entry : manifest.weights) {
-    if (entry.file == model.weights_file()) {
-      model.set_weights_licence(entry.licence);
-    }
-  }
-  return path;
+  CAMHERD_ASSIGN_OR_RETURN(weights.sha256, Sha256HexOfFile(hashed.string()));
+  return weights;
 }
 
 void ModelRegistry::Report(const std::string& name,
@@ -359,7 +402,8 @@ void ModelRegistry::Report(const std::string& name,
     absl::MutexLock lock(&mu_);
     Entry& entry = entries_[name];
     Model& model = entry.model;
-    const bool same = model.state() == progress.state &&
+    const bool serves = entry.engine != nullptr;
+    const bool same = (serves || model.state() == progress.state) &&
                       model.progress_text() == progress.text &&
                       model.progress_done() == progress.done;
     model.set_progress_done(progress.done);
@@ -370,10 +414,11 @@ void ModelRegistry::Report(const std::string& name,
                                    progress.log_tail.end()};
     }
     if (same) return;
-    if (model.state() != progress.state) {
+    if (!serves && model.state() != progress.state) {
       SetState(entry, progress.state, progress.text);
     }
-    model.set_reason(progress.text);
+    model.set_reason(serves ? absl::StrCat("loading anew: ", progress.text)
+                            : progress.text);
   }
   LogInfo("preparing model",
           {{"model", name},
@@ -397,6 +442,18 @@ void ModelRegistry::SetState(Entry& entry, camherd::v1::ModelState state,
 }
 
 void ModelRegistry::Fail(Entry& entry, const absl::Status& status) {
+  if (entry.engine != nullptr) {
+    entry.model.set_progress_text("failed");
+    entry.model.set_reason(
+        absl::StrCat("cannot be loaded anew, what was loaded serves on: ",
+                     status.message()));
+    entry.model.set_hint(HintOf(status));
+    LogWarning("model cannot be loaded anew, what was loaded serves on",
+               {{"model", entry.model.name()},
+                {"error", status},
+                {"hint", entry.model.hint()}});
+    return;
+  }
   entry.failure = std::string(status.message());
   entry.failed_at = clock_.SteadyNow();
   entry.model.set_progress_text("failed");
@@ -415,10 +472,13 @@ void ModelRegistry::ReportBroken(const std::string& name, const Engine* engine,
     const auto found = entries_.find(name);
     if (found == entries_.end() || found->second.engine.get() != engine) return;
     Entry& entry = found->second;
-    entry.past_restarts += entry.engine->worker_restarts();
-    broken = std::move(entry.engine);
-    entry.engine = nullptr;
-    Fail(entry, status);
+    broken = TakeEngine(entry);
+    if (entry.preparing == nullptr) {
+      Fail(entry, status);
+    } else {
+      entry.failure = std::string(status.message());
+      SetState(entry, MODEL_STATE_LOADING, entry.failure);
+    }
   }
   broken->Stop();
   Notify(name);
@@ -436,6 +496,13 @@ void ModelRegistry::CountBatch(const std::string& name, bool ok) {
   }
 }
 
+void ModelRegistry::AddLatency(const std::string& name,
+                               absl::Duration a_picture) {
+  absl::MutexLock lock(&mu_);
+  const auto found = entries_.find(name);
+  if (found != entries_.end()) found->second.latencies.Add(a_picture);
+}
+
 absl::StatusOr<Model> ModelRegistry::Unload(const std::string& name) {
   std::shared_ptr<Engine> engine;
   {
@@ -443,14 +510,12 @@ absl::StatusOr<Model> ModelRegistry::Unload(const std::string& name) {
     const auto found = entries_.find(name);
     if (found != entries_.end()) {
       Entry& entry = found->second;
-      if (entry.preparing) {
+      if (entry.preparing != nullptr) {
         return absl::FailedPreconditionError(
             absl::StrCat("model ", name, " is being prepared"));
       }
-      if (entry.engine != nullptr) {
-        entry.past_restarts += entry.engine->worker_restarts();
-        engine = std::move(entry.engine);
-        entry.engine = nullptr;
+      engine = TakeEngine(entry);
+      if (engine != nullptr) {
         entry.model.set_progress_text("unloaded");
         SetState(entry, MODEL_STATE_ABSENT, "unloaded");
       }
@@ -458,6 +523,8 @@ absl::StatusOr<Model> ModelRegistry::Unload(const std::string& name) {
   }
   if (engine != nullptr) {
     engine->Stop();
+    engine.reset();
+    GiveMemoryBack();
     LogInfo("model unloaded", {{"model", name}});
     Notify(name);
   }
@@ -469,6 +536,11 @@ Model ModelRegistry::Snapshot(const Entry& entry) const {
   model.set_worker_restarts(
       entry.past_restarts +
       (entry.engine == nullptr ? 0 : entry.engine->worker_restarts()));
+  model.set_preparing(entry.preparing != nullptr);
+  model.set_latency_p50_seconds(
+      absl::ToDoubleSeconds(entry.latencies.Quantile(0.5)));
+  model.set_latency_p99_seconds(
+      absl::ToDoubleSeconds(entry.latencies.Quantile(0.99)));
   return model;
 }
 
@@ -519,10 +591,12 @@ void ModelRegistry::Stop() {
     if (stopped_) return;
     stopped_ = true;
     threads.swap(threads_);
+    for (const std::weak_ptr<Engine>& replaced : replaced_) {
+      if (auto engine = replaced.lock()) engines.push_back(std::move(engine));
+    }
     for (auto& [name, entry] : entries_) {
       if (entry.engine == nullptr) continue;
-      engines.push_back(std::move(entry.engine));
-      entry.engine = nullptr;
+      engines.push_back(TakeEngine(entry));
       SetState(entry, MODEL_STATE_ABSENT, "the service is stopping");
     }
   }

@@ -18,6 +18,7 @@
 #include "camherd/v1/model.pb.h"
 #include "services/common/clock.h"
 #include "services/inference/engine.h"
+#include "services/inference/latency_window.h"
 #include "services/inference/model_manifest.h"
 #include "services/inference/prepare_progress.h"
 #include "services/inference/stop_signal.h"
@@ -34,7 +35,7 @@ struct EngineRequest {
   std::string engine;
   // Absolute; empty where the engine needs none.
   std::string weights_path;
-  // The environment is to be wiped and built again.
+  // The environment is to be built again.
   bool rebuild = false;
 };
 
@@ -52,6 +53,12 @@ using EngineFactory = std::function<absl::StatusOr<std::unique_ptr<Engine>>(
 // preparation; only environments are built one at a time. A model that FAILED
 // is tried again when somebody asks by Prepare, or needs it once `failed_retry`
 // has passed.
+//
+// A READY model is loaded anew, its manifest and weights read again, when
+// Prepare asks for a rebuild. Until that has succeeded what is loaded serves
+// on, and it goes on serving if it fails: the model stays READY, and the reason
+// says what failed. Batches that run when the engines are changed end on the
+// old one.
 //
 // Thread-safe. Stop ends preparations and engines; the destructor stops.
 class ModelRegistry {
@@ -97,9 +104,10 @@ class ModelRegistry {
   std::vector<camherd::v1::Model> List();
   absl::StatusOr<camherd::v1::Model> Get(const std::string& name);
 
-  // Begins the preparation where it is neither ready nor under way, and
-  // answers the state at once. kNotFound: no such model; kFailedPrecondition:
-  // it cannot become ready as things are (weights missing, manifest wrong).
+  // Begins the preparation where it is neither ready (or that shall be done
+  // again: `rebuild`) nor under way, and answers the state at once. kNotFound:
+  // no such model; kFailedPrecondition: it cannot become ready as things are
+  // (weights missing, manifest wrong).
   absl::StatusOr<camherd::v1::Model> Prepare(const std::string& name,
                                              bool rebuild);
 
@@ -112,9 +120,13 @@ class ModelRegistry {
                     const absl::Status& status);
   // Counts a batch.
   void CountBatch(const std::string& name, bool ok);
+  // How long a picture took.
+  void AddLatency(const std::string& name, absl::Duration a_picture);
 
-  // Stops the engine; the environment stays. kNotFound; kFailedPrecondition
-  // while it is being prepared. Blocks until the engine has ended.
+  // Stops the engine and gives its memory back to the system; the environment
+  // stays. Batches that wait for the engine end with kUnavailable. kNotFound;
+  // kFailedPrecondition while it is being prepared. Blocks until the engine has
+  // ended.
   absl::StatusOr<camherd::v1::Model> Unload(const std::string& name);
 
   int64_t Watch(const std::string& name, WatchFn fn);
@@ -132,34 +144,56 @@ class ModelRegistry {
   void Stop();
 
  private:
+  using Manifest = std::shared_ptr<const ModelManifest>;
+
   struct Entry {
-    std::shared_ptr<const ModelManifest> manifest;  // Null: it is wrong.
+    // Of the engine, or as it was last read; null: it is wrong.
+    Manifest manifest;
     camherd::v1::Model model;
     std::shared_ptr<Engine> engine;
-    bool preparing = false;
+    LatencyWindow latencies;
+    // What is being prepared, READY or not; null: nothing.
+    Manifest preparing;
     bool rebuild = false;
     std::string failure;
     absl::Duration failed_at = absl::ZeroDuration();
     // Restarts of engines that are gone.
     int64_t past_restarts = 0;
   };
+  // Empty where the engine needs none.
+  struct Weights {
+    std::string path;
+    std::string sha256;
+    std::string licence;
+  };
+  struct Loaded {
+    std::shared_ptr<Engine> engine;
+    Weights weights;
+  };
 
   void ReadFolder();
-  void LoadManifest(const std::string& name, Entry& entry)
+  absl::StatusOr<Manifest> ReadManifest(const std::string& name) const;
+  void Describe(Entry& entry, Manifest manifest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckQuickly(const ModelManifest& manifest) const;
-  void Enqueue(const std::string& name, Entry& entry, bool rebuild)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Enqueue(const std::string& name, Entry& entry, Manifest manifest,
+               bool rebuild) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunPreparing();
-  absl::StatusOr<std::shared_ptr<Engine>> Make(const std::string& name,
-                                               const ModelManifest& manifest,
-                                               bool rebuild);
-  absl::StatusOr<std::string> ProvideWeights(const std::string& name,
-                                             const ModelManifest& manifest,
-                                             const std::string& engine);
+  absl::StatusOr<Loaded> Load(const std::string& name,
+                              const ModelManifest& manifest, bool rebuild);
+  absl::StatusOr<Weights> ProvideWeights(const std::string& name,
+                                         const ModelManifest& manifest,
+                                         const std::string& engine);
+  // `loaded` serves from now on. Returns what did so far.
+  std::shared_ptr<Engine> Serve(Entry& entry, Loaded loaded)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Takes the engine out of `entry`.
+  std::shared_ptr<Engine> TakeEngine(Entry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Report(const std::string& name, const PrepareProgress& progress);
   void SetState(Entry& entry, camherd::v1::ModelState state,
                 const std::string& reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // FAILED, or READY with the reason where something else still serves.
   void Fail(Entry& entry, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   camherd::v1::Model Snapshot(const Entry& entry) const
@@ -177,6 +211,8 @@ class ModelRegistry {
   absl::Mutex mu_;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
   std::deque<std::string> queue_ ABSL_GUARDED_BY(mu_);
+  // Engines that were replaced and may still run batches.
+  std::vector<std::weak_ptr<Engine>> replaced_ ABSL_GUARDED_BY(mu_);
   // As many as models were ever prepared at once, and how many of them wait
   // for work.
   std::vector<std::thread> threads_ ABSL_GUARDED_BY(mu_);

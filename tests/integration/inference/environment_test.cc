@@ -197,6 +197,35 @@ TEST_F(EnvironmentTest, RebuildsWhenAsked) {
   EXPECT_TRUE(Ensure()->built);
 }
 
+TEST_F(EnvironmentTest, ARebuildThatFailsLeavesTheOldEnvironment) {
+  UseFastPython();
+  CAMHERD_ASSERT_OK(Ensure());
+  dir_.Write("venvs/dogs/old", "x");
+  request_.rebuild = true;
+  UseFastPython("exit 1");
+  EXPECT_THAT(Ensure(), StatusIs(absl::StatusCode::kInternal));
+  EXPECT_TRUE(fs::exists(Path("dogs/old")));
+  request_.rebuild = false;
+  EXPECT_FALSE(Ensure()->built);
+
+  UseFastPython();
+  request_.rebuild = true;
+  EXPECT_TRUE(Ensure()->built);
+  EXPECT_FALSE(fs::exists(Path("dogs/old")));
+  EXPECT_FALSE(fs::exists(Path("dogs.before")));
+}
+
+TEST_F(EnvironmentTest, ARebuildThatACrashCutShortIsUndone) {
+  UseFastPython();
+  CAMHERD_ASSERT_OK(Ensure());
+  dir_.Write("venvs/dogs/old", "x");
+  fs::rename(Path("dogs"), Path("dogs.before"));
+  dir_.Write("venvs/dogs/half", "x");
+  EXPECT_FALSE(Ensure()->built);
+  EXPECT_TRUE(fs::exists(Path("dogs/old")));
+  EXPECT_FALSE(fs::exists(Path("dogs/half")));
+}
+
 TEST_F(EnvironmentTest, AFailedInstallShowsTheLogsTailAndAHint) {
   UseFastPython(
       "echo 'ERROR: No matching distribution found for torch==9'; exit 1");

@@ -402,6 +402,37 @@ TEST_F(InferenceServiceTest, PrepareEndsWithTheReasonOfAFailure) {
   EXPECT_EQ(status.error_message(), "pip broke");
 }
 
+TEST_F(InferenceServiceTest, AFailedReloadEndsWithTheReasonAndServesOn) {
+  MakeReady();
+  make_ = absl::InternalError("no such weights");
+  made_ = false;
+  grpc::ClientContext context;
+  PrepareModelRequest request;
+  request.set_name("dogs");
+  request.set_rebuild(true);
+  const auto reader = stub_->PrepareModel(&context, request);
+  PrepareModelResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_TRUE(response.model().preparing());
+  CAMHERD_EXPECT_OK(Infer(MakeBatch({"dogs"}, jpegs_, 1)));
+  made_ = true;
+  while (reader->Read(&response)) {
+  }
+  EXPECT_FALSE(response.model().preparing());
+  EXPECT_EQ(response.model().state(), MODEL_STATE_READY);
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("no such weights"));
+  CAMHERD_EXPECT_OK(Infer(MakeBatch({"dogs"}, jpegs_, 2)));
+  // It is READY: nothing to prepare.
+  grpc::ClientContext again;
+  request.set_rebuild(false);
+  const auto ready = stub_->PrepareModel(&again, request);
+  while (ready->Read(&response)) {
+  }
+  EXPECT_TRUE(ready->Finish().ok());
+}
+
 TEST_F(InferenceServiceTest, PrepareSaysAtOnceWhatCannotBe) {
   PrepareModelRequest request;
   PrepareModelResponse response;

@@ -430,6 +430,9 @@ TEST_F(RoutesTest, PreparingAModelAnswersAtOnceWithItsProgress) {
   EXPECT_EQ(nlohmann::json::parse(response.body)["state"], "installing");
   fake_.answers.model.set_state(v1::MODEL_STATE_READY);
   EXPECT_EQ(Code(Call("POST", "/api/v1/models/animals/prepare")), 200);
+  // It is loaded anew.
+  fake_.answers.model.set_preparing(true);
+  EXPECT_EQ(Code(Call("POST", "/api/v1/models/animals/prepare")), 202);
 }
 
 TEST_F(RoutesTest, DetectTakesAJpegAndNothingElse) {

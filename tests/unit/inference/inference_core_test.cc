@@ -375,6 +375,15 @@ TEST_F(InferenceCoreTest, RefusesMoreBytesThanItHolds) {
               StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
+TEST_F(InferenceCoreTest, SaysHowLongAPictureTakes) {
+  Prepare("dogs", MODEL_STATE_READY);
+  EXPECT_EQ(registry().Get("dogs")->latency_p50_seconds(), 0);
+  CAMHERD_ASSERT_OK(Infer(MakeBatch({"dogs"}, jpegs_)));
+  const Model model = *registry().Get("dogs");
+  EXPECT_GT(model.latency_p50_seconds(), 0);
+  EXPECT_GE(model.latency_p99_seconds(), model.latency_p50_seconds());
+}
+
 TEST_F(InferenceCoreTest, ABatchThatCanNeverFitIsInvalid) {
   options_.max_bytes_in_flight = 100;
   Prepare("dogs", MODEL_STATE_READY);

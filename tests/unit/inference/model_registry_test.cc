@@ -3,11 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <prometheus/registry.h>
 
 #include <atomic>
 #include <memory>
 #include <string>
 
+#include "services/inference/inference_metrics.h"
 #include "services/inference/status_hint.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
@@ -42,7 +44,7 @@ class ModelRegistryTest : public ::testing::Test {
       options.cache_dir = dir_.path() + "/cache";
       options.failed_retry = absl::Seconds(60);
       registry_ = std::make_unique<ModelRegistry>(
-          options, MakeFakeFactory(behaviour_), clock_, nullptr);
+          options, MakeFakeFactory(behaviour_), clock_, &metrics_);
     }
     return *registry_;
   }
@@ -57,9 +59,27 @@ class ModelRegistryTest : public ::testing::Test {
     absl::MutexLock lock(&behaviour_.mu);
     return behaviour_.made;
   }
+  int stopped() {
+    absl::MutexLock lock(&behaviour_.mu);
+    return behaviour_.stopped;
+  }
+  // camherd_inference_model_loads_total{model,result}.
+  double Loads(const std::string& model, const std::string& result) {
+    for (const auto& family : prometheus_.Collect()) {
+      if (family.name != "camherd_inference_model_loads_total") continue;
+      for (const auto& metric : family.metric) {
+        if (metric.label[0].value == model && metric.label[1].value == result) {
+          return metric.counter.value;
+        }
+      }
+    }
+    return 0;
+  }
 
   TempDir dir_;
   FakeClock clock_;
+  prometheus::Registry prometheus_;
+  InferenceMetrics metrics_{prometheus_};
   FakeBehaviour behaviour_;
   // Held back until notified, where a test wants preparing to take long.
   absl::Notification go_;
@@ -212,6 +232,133 @@ TEST_F(ModelRegistryTest, RebuildMakesAReadyModelAnew) {
   CAMHERD_ASSERT_OK(registry().Prepare("dogs", true));
   EXPECT_TRUE(WaitUntil([&] { return made() == 2; }));
   EXPECT_TRUE(WaitFor("dogs", MODEL_STATE_READY));
+}
+
+TEST_F(ModelRegistryTest, WhatIsLoadedServesUntilItsSuccessorDoes) {
+  CAMHERD_ASSERT_OK(registry().Prepare("dogs", false));
+  ASSERT_TRUE(WaitFor("dogs", MODEL_STATE_READY));
+  const auto old = registry().Acquire("dogs").engine;
+  behaviour_.make = [this](const EngineRequest&,
+                           const PrepareProgressFn& progress,
+                           const StopSignal&) {
+    progress({MODEL_STATE_INSTALLING, 3, 10, "installing 3 of 10", {}});
+    go_.WaitForNotification();
+    return absl::OkStatus();
+  };
+  registry().AddLatency("dogs", absl::Seconds(3));
+  const auto begun = registry().Prepare("dogs", true);
+  CAMHERD_ASSERT_OK(begun);
+  EXPECT_TRUE(begun->preparing());
+  ASSERT_TRUE(
+      WaitUntil([&] { return registry().Get("dogs")->progress_done() == 3; }));
+  EXPECT_EQ(StateOf("dogs"), MODEL_STATE_READY);
+  EXPECT_EQ(registry().Get("dogs")->reason(),
+            "loading anew: installing 3 of 10");
+  EXPECT_EQ(registry().Get("dogs")->engine(), "fake");
+  EXPECT_EQ(registry().Acquire("dogs").engine, old);
+  EXPECT_EQ(registry().Get("dogs")->latency_p50_seconds(), 3);
+  go_.Notify();
+  ASSERT_TRUE(WaitUntil([&] { return !registry().Get("dogs")->preparing(); }));
+  EXPECT_EQ(StateOf("dogs"), MODEL_STATE_READY);
+  EXPECT_EQ(registry().Get("dogs")->reason(), "");
+  EXPECT_EQ(registry().Get("dogs")->latency_p50_seconds(), 0);
+  EXPECT_NE(registry().Acquire("dogs").engine, old);
+  // Batches that run on it end there.
+  EXPECT_EQ(stopped(), 0);
+  registry().Stop();
+  EXPECT_EQ(stopped(), 2);
+}
+
+TEST_F(ModelRegistryTest, AFailedReloadLeavesWhatIsLoadedServing) {
+  dir_.Write("wolves/model.yaml",
+             "engines: [hog]\nclasses: [wolf]\nsection: wolves\nweights:\n"
+             "  - file: wolf.pt\n    licence: MIT\n");
+  dir_.Write("wolves/wolf.pt", "weights");
+  CAMHERD_ASSERT_OK(registry().Prepare("wolves", false));
+  ASSERT_TRUE(WaitFor("wolves", MODEL_STATE_READY));
+  const auto engine = registry().Acquire("wolves").engine;
+  dir_.Write("wolves/wolf.pt", "broken");
+  behaviour_.make = [](const EngineRequest&, const PrepareProgressFn&,
+                       const StopSignal&) {
+    return WithHint(absl::InvalidArgumentError("wolf.pt cannot be loaded"),
+                    "mend wolf.pt");
+  };
+  CAMHERD_ASSERT_OK(registry().Prepare("wolves", true));
+  ASSERT_TRUE(
+      WaitUntil([&] { return !registry().Get("wolves")->preparing(); }));
+  const Model model = *registry().Get("wolves");
+  EXPECT_EQ(model.state(), MODEL_STATE_READY);
+  EXPECT_THAT(model.reason(), AllOf(HasSubstr("wolf.pt cannot be loaded"),
+                                    HasSubstr("serves on")));
+  EXPECT_EQ(model.hint(), "mend wolf.pt");
+  EXPECT_EQ(model.engine(), "fake");
+  EXPECT_EQ(model.weights_sha256(), Sha256Hex("weights"));
+  EXPECT_EQ(registry().Acquire("wolves").engine, engine);
+  EXPECT_EQ(registry().Acquire("wolves").weights_sha256, Sha256Hex("weights"));
+  EXPECT_EQ(Loads("wolves", "ok"), 1);
+  EXPECT_EQ(Loads("wolves", "failed"), 1);
+  EXPECT_EQ(stopped(), 0);
+
+  behaviour_.make = [](const EngineRequest&, const PrepareProgressFn&,
+                       const StopSignal&) { return absl::OkStatus(); };
+  CAMHERD_ASSERT_OK(registry().Prepare("wolves", true));
+  ASSERT_TRUE(
+      WaitUntil([&] { return !registry().Get("wolves")->preparing(); }));
+  EXPECT_EQ(registry().Get("wolves")->reason(), "");
+  EXPECT_EQ(registry().Get("wolves")->weights_sha256(), Sha256Hex("broken"));
+  EXPECT_EQ(Loads("wolves", "ok"), 2);
+}
+
+TEST_F(ModelRegistryTest, AReloadThatCannotBeginLeavesWhatIsLoadedServing) {
+  CAMHERD_ASSERT_OK(registry().Prepare("dogs", false));
+  ASSERT_TRUE(WaitFor("dogs", MODEL_STATE_READY));
+  dir_.Write("dogs/model.yaml", "engines: [hog]\nclases: [dog]\n");
+  EXPECT_THAT(registry().Prepare("dogs", true),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("dogs/model.yaml:")));
+  EXPECT_EQ(StateOf("dogs"), MODEL_STATE_READY);
+  EXPECT_THAT(registry().Get("dogs")->reason(), HasSubstr("model.yaml"));
+  EXPECT_NE(registry().Acquire("dogs").engine, nullptr);
+  ASSERT_NE(registry().Acquire("dogs").manifest, nullptr);
+  dir_.Write("dogs/model.yaml", Manifest("other"));
+  CAMHERD_ASSERT_OK(registry().Prepare("dogs", true));
+  ASSERT_TRUE(WaitUntil([&] { return !registry().Get("dogs")->preparing(); }));
+  EXPECT_EQ(registry().Acquire("dogs").manifest->section, "other");
+}
+
+TEST_F(ModelRegistryTest, WhatBreaksWhileItIsLoadedAnewWaitsForThat) {
+  CAMHERD_ASSERT_OK(registry().Prepare("dogs", false));
+  ASSERT_TRUE(WaitFor("dogs", MODEL_STATE_READY));
+  behaviour_.make = [this](const EngineRequest&, const PrepareProgressFn&,
+                           const StopSignal&) {
+    go_.WaitForNotification();
+    return absl::OkStatus();
+  };
+  CAMHERD_ASSERT_OK(registry().Prepare("dogs", true));
+  registry().ReportBroken("dogs", registry().Acquire("dogs").engine.get(),
+                          absl::FailedPreconditionError("worker gone"));
+  EXPECT_EQ(StateOf("dogs"), MODEL_STATE_LOADING);
+  EXPECT_EQ(registry().Acquire("dogs").engine, nullptr);
+  EXPECT_EQ(registry().Acquire("dogs").failure, "worker gone");
+  go_.Notify();
+  EXPECT_TRUE(WaitFor("dogs", MODEL_STATE_READY));
+  EXPECT_NE(registry().Acquire("dogs").engine, nullptr);
+}
+
+TEST_F(ModelRegistryTest, WhatIsBeingPreparedIsNotUnloaded) {
+  behaviour_.make = [this](const EngineRequest&, const PrepareProgressFn&,
+                           const StopSignal&) {
+    go_.WaitForNotification();
+    return absl::OkStatus();
+  };
+  CAMHERD_ASSERT_OK(registry().Prepare("dogs", false));
+  EXPECT_THAT(registry().Unload("dogs"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "model dogs is being prepared"));
+  go_.Notify();
+  EXPECT_TRUE(WaitFor("dogs", MODEL_STATE_READY));
+  CAMHERD_EXPECT_OK(registry().Unload("dogs"));
+  EXPECT_EQ(stopped(), 1);
 }
 
 TEST_F(ModelRegistryTest, AnEngineThatIsNotBuiltIsSkipped) {
