@@ -43,7 +43,7 @@ struct InferResult {
 
 // Runs one loaded model. Whoever holds an engine may call it from any number
 // of threads; the engine decides how many pictures it looks at at once and
-// lets the others wait their turn.
+// lets the others wait their turn, first come, first served.
 //
 // Lifecycle: made ready by the factory, then Infer any number of times, then
 // Stop; the destructor stops.

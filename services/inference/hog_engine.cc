@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "services/common/status_macros.h"
 #include "services/inference/jpeg_decoder.h"
 #include "services/inference/nms.h"
 #include "services/inference/turns.h"
@@ -90,30 +91,26 @@ absl::StatusOr<std::unique_ptr<HogEngine>> HogEngine::Create(
 
 absl::StatusOr<InferResult> HogEngine::Infer(absl::Span<const Picture> pictures,
                                              const InferOptions& options) {
-  if (!impl_->turns.Take(options.queue_timeout)) {
-    return absl::UnavailableError("the hog engine had no turn");
-  }
   InferResult result;
-  absl::Status status;
-  try {
-    for (const Picture& picture : pictures) {
-      if (impl_->turns.stopped()) {
-        status = absl::UnavailableError("the hog engine is stopping");
-        break;
-      }
+  for (const Picture& picture : pictures) {
+    if (!impl_->turns.Take(options.queue_timeout)) {
+      return absl::UnavailableError("the hog engine had no turn");
+    }
+    absl::Status status;
+    try {
       const auto decoded =
           DecodeJpeg(picture.jpeg, {.max_pixels = impl_->options.max_pixels});
-      if (!decoded.ok()) {
+      if (decoded.ok()) {
+        impl_->Detect(*decoded, picture, options.min_score, result.detections);
+      } else {
         result.undecodable_frames.push_back(picture.frame_index);
-        continue;
       }
-      impl_->Detect(*decoded, picture, options.min_score, result.detections);
+    } catch (const cv::Exception& error) {
+      status = absl::AbortedError(absl::StrCat("OpenCV: ", error.what()));
     }
-  } catch (const cv::Exception& error) {
-    status = absl::AbortedError(absl::StrCat("OpenCV: ", error.what()));
+    impl_->turns.Give();
+    CAMHERD_RETURN_IF_ERROR(status);
   }
-  impl_->turns.Give();
-  if (!status.ok()) return status;
   SuppressNonMaxima(result.detections, options.nms_iou);
   return result;
 }

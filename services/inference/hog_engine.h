@@ -22,7 +22,8 @@ namespace camherd::inference {
 // boxes are cut by the tenth of the width and 7 % of the height that
 // OpenCV's sample peopledetect.cpp cuts. Every box is a "person".
 //
-// At most `parallel` calls run at once, the others wait. Thread-safe.
+// `parallel` pictures are in work at once; the pictures of all calls take
+// turns. Thread-safe.
 class HogEngine : public Engine {
  public:
   struct Options {

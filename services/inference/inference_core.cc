@@ -26,6 +26,8 @@ using camherd::v1::ModelResult;
 constexpr int kMaxFrames = 64;
 constexpr int kMaxModels = 16;
 constexpr int kDigestBytes = 32;
+// A stream that was refused is waited for so many of the pauses it was told.
+constexpr int kPatienceRetries = 3;
 
 ResultsCache::Key KeyOf(const BatchManifest& manifest) {
   return {manifest.session_id(), manifest.batch_seq()};
@@ -69,7 +71,7 @@ void SetFailed(ModelResult& result, const std::string& reason) {
 InferenceCore::Batch::~Batch() {
   absl::MutexLock lock(&core_.mu_);
   core_.active_.erase(KeyOf(header_.manifest()));
-  core_.bytes_in_flight_ -= bytes_;
+  core_.admission_.Leave(bytes_);
 }
 
 absl::Status InferenceCore::Batch::AddFrame(camherd::v1::Frame frame) {
@@ -100,6 +102,9 @@ InferenceCore::InferenceCore(const Options& options, ModelRegistry& registry,
       sink_(sink),
       metrics_(metrics),
       cache_(options.cache_batches, options.cache_bytes),
+      admission_({.max_batches = options.max_batches_in_flight,
+                  .max_bytes = options.max_bytes_in_flight,
+                  .patience = kPatienceRetries * options.admission_retry}),
       batch_pool_(options.max_batches_in_flight,
                   static_cast<size_t>(options.max_batches_in_flight)),
       ad_hoc_pool_(options.max_detects_in_flight,
@@ -218,19 +223,19 @@ absl::StatusOr<std::unique_ptr<InferenceCore::Batch>> InferenceCore::Admit(
     CAMHERD_RETURN_IF_ERROR(CheckModels(manifest));
   }
   absl::MutexLock lock(&mu_);
-  if (static_cast<int>(active_.size()) >= options_.max_batches_in_flight ||
-      bytes_in_flight_ + bytes > options_.max_bytes_in_flight) {
-    return Refusal(absl::ResourceExhaustedError(
-                       absl::StrCat(active_.size(), " batches of ",
-                                    bytes_in_flight_, " bytes are in flight")),
-                   options_.admission_retry);
-  }
-  if (!active_.insert(key).second) {
+  if (active_.count(key) > 0) {
     return WithRetryDelay(
         absl::UnavailableError("this batch is being worked on"),
         options_.admission_retry);
   }
-  bytes_in_flight_ += bytes;
+  if (!admission_.Enter(manifest.stream_id(), bytes,
+                        Clock::Real().SteadyNow())) {
+    return Refusal(absl::ResourceExhaustedError(absl::StrCat(
+                       admission_.batches(), " batches of ", admission_.bytes(),
+                       " bytes are in flight")),
+                   options_.admission_retry);
+  }
+  active_.insert(key);
   return std::unique_ptr<Batch>(new Batch(*this, std::move(header), bytes));
 }
 
@@ -498,12 +503,12 @@ absl::StatusOr<camherd::v1::DetectResponse> InferenceCore::DetectNow(
 
 int InferenceCore::batches_in_flight() {
   absl::MutexLock lock(&mu_);
-  return static_cast<int>(active_.size());
+  return admission_.batches();
 }
 
 int64_t InferenceCore::bytes_in_flight() {
   absl::MutexLock lock(&mu_);
-  return bytes_in_flight_;
+  return admission_.bytes();
 }
 
 void InferenceCore::Drain() {

@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "camherd/v1/inference_service.pb.h"
 #include "services/common/worker_pool.h"
+#include "services/inference/admission.h"
 #include "services/inference/inference_metrics.h"
 #include "services/inference/model_registry.h"
 #include "services/inference/result_sink.h"
@@ -28,7 +29,7 @@ namespace camherd::inference {
 // checked against the manifest as they arrive, looked at by each of its
 // models, and handed to the aggregator. Answers as DESIGN section 4 lists.
 //
-// One thread per admitted batch; admission bounds their number and the bytes
+// One thread per admitted batch; Admission bounds their number and the bytes
 // they hold, and refuses the rest with kResourceExhausted. A batch that was
 // admitted and whose frames have all come is worked on to its end, also when
 // its sender has gone: the sender comes back with the same batch and finds it
@@ -137,7 +138,7 @@ class InferenceCore {
   absl::Mutex mu_;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   std::set<ResultsCache::Key> active_ ABSL_GUARDED_BY(mu_);
-  int64_t bytes_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  Admission admission_ ABSL_GUARDED_BY(mu_);
 
   // Last: their threads use the rest.
   WorkerPool batch_pool_;

@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -80,6 +82,19 @@ TEST_F(HogEngineTest, ListsABrokenPicture) {
   const auto result = Infer(jpeg.substr(0, jpeg.size() / 2));
   CAMHERD_ASSERT_OK(result);
   EXPECT_THAT(result->undecodable_frames, ElementsAre(0));
+}
+
+TEST_F(HogEngineTest, PicturesTakeTurnsWithThoseOfALargeBatch) {
+  const std::string jpeg = MakeJpeg(640, 480);
+  std::atomic<bool> large_is_done = false;
+  std::thread large([&] {
+    const std::vector<Picture> pictures(64, {0, jpeg, 640, 480});
+    CAMHERD_EXPECT_OK(engine_->Infer(pictures, {}));
+    large_is_done = true;
+  });
+  for (int i = 0; i < 3; ++i) CAMHERD_EXPECT_OK(Infer(jpeg));
+  EXPECT_FALSE(large_is_done);
+  large.join();
 }
 
 TEST_F(HogEngineTest, AnswersNothingMoreOnceStopped) {

@@ -375,6 +375,27 @@ TEST_F(InferenceCoreTest, RefusesMoreBytesThanItHolds) {
               StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
+TEST_F(InferenceCoreTest, AStreamThatWasRefusedIsTheNextOne) {
+  options_.max_batches_in_flight = 1;
+  // Long enough for a slow machine.
+  options_.admission_retry = absl::Minutes(10);
+  Prepare("dogs", MODEL_STATE_READY);
+  const auto batch = [&](const char* stream, int64_t batch_seq) {
+    InferBatchHeader header = MakeBatch({"dogs"}, jpegs_, batch_seq).header;
+    header.mutable_manifest()->set_stream_id(stream);
+    header.mutable_manifest()->set_session_id(stream);
+    return header;
+  };
+  auto first = core().Admit(batch("greedy", 1));
+  CAMHERD_ASSERT_OK(first);
+  EXPECT_THAT(core().Admit(batch("modest", 1)),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+  first->reset();
+  EXPECT_THAT(core().Admit(batch("greedy", 2)),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+  CAMHERD_EXPECT_OK(core().Admit(batch("modest", 1)));
+}
+
 TEST_F(InferenceCoreTest, SaysHowLongAPictureTakes) {
   Prepare("dogs", MODEL_STATE_READY);
   EXPECT_EQ(registry().Get("dogs")->latency_p50_seconds(), 0);
