@@ -10,8 +10,11 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "camherd/v1/detection.pb.h"
+#include "services/inference/jpeg_decoder.h"
 
 namespace camherd::inference {
+
+class SharedBitmap;
 
 // A picture to look at. The bytes belong to the caller until Infer returns.
 struct Picture {
@@ -21,6 +24,9 @@ struct Picture {
   absl::string_view jpeg;
   int width = 0;
   int height = 0;
+  // Where several models look at it: what the first of them decoded. Engines
+  // decode by SharedBitmap::Decode, which also serves those without. Not owned.
+  SharedBitmap* shared = nullptr;
 };
 
 struct InferOptions {
@@ -57,6 +63,12 @@ class Engine {
   //   kFailedPrecondition  the engine is broken and must be made anew
   virtual absl::StatusOr<InferResult> Infer(absl::Span<const Picture> pictures,
                                             const InferOptions& options) = 0;
+
+  // Size at which it will have `picture` decoded, at least; 0x0: it takes the
+  // JPEG as it is. By default its full size.
+  virtual JpegSize DecodedSize(const Picture& picture) const {
+    return {picture.width, picture.height};
+  }
 
   // Ends waiting and running calls with kUnavailable and frees what the
   // engine holds. May be called twice.

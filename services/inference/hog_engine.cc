@@ -10,8 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/status_macros.h"
-#include "services/inference/jpeg_decoder.h"
 #include "services/inference/nms.h"
+#include "services/inference/shared_bitmap.h"
 #include "services/inference/turns.h"
 
 namespace camherd::inference {
@@ -98,10 +98,10 @@ absl::StatusOr<InferResult> HogEngine::Infer(absl::Span<const Picture> pictures,
     }
     absl::Status status;
     try {
-      const auto decoded =
-          DecodeJpeg(picture.jpeg, {.max_pixels = impl_->options.max_pixels});
+      const auto decoded = SharedBitmap::Decode(
+          picture, {.max_pixels = impl_->options.max_pixels});
       if (decoded.ok()) {
-        impl_->Detect(*decoded, picture, options.min_score, result.detections);
+        impl_->Detect(**decoded, picture, options.min_score, result.detections);
       } else {
         result.undecodable_frames.push_back(picture.frame_index);
       }

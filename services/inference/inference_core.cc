@@ -102,6 +102,7 @@ InferenceCore::InferenceCore(const Options& options, ModelRegistry& registry,
       sink_(sink),
       metrics_(metrics),
       cache_(options.cache_batches, options.cache_bytes),
+      bitmap_budget_{options.max_bitmap_bytes},
       admission_({.max_batches = options.max_batches_in_flight,
                   .max_bytes = options.max_bytes_in_flight,
                   .patience = kPatienceRetries * options.admission_retry}),
@@ -329,11 +330,20 @@ absl::StatusOr<ResultsCache::Results> InferenceCore::Infer(const Batch& batch) {
   if (metrics_ != nullptr && !undecodable.empty()) {
     metrics_->FramesUndecodable(static_cast<int>(undecodable.size()));
   }
+  const auto& models = batch.header_.manifest().models();
+  std::vector<ModelRegistry::Use> uses;
+  uses.reserve(static_cast<size_t>(models.size()));
+  for (const std::string& name : models) {
+    uses.push_back(registry_.Acquire(name));
+  }
+  std::deque<SharedBitmap> bitmaps;
+  ShareBitmaps(uses, pictures, bitmaps);
   ResultsCache::Results results;
   bool all_failed = true;
-  for (const std::string& name : batch.header_.manifest().models()) {
+  for (size_t i = 0; i < uses.size(); ++i) {
     CAMHERD_ASSIGN_OR_RETURN(ModelResult result,
-                             InferModel(name, pictures, undecodable));
+                             InferModel(models.at(static_cast<int>(i)), uses[i],
+                                        pictures, undecodable));
     // Engine and outcome say whether it was the model or only this batch.
     all_failed = all_failed &&
                  result.outcome() == camherd::v1::OUTCOME_CODE_FAILED &&
@@ -353,10 +363,28 @@ absl::StatusOr<ResultsCache::Results> InferenceCore::Infer(const Batch& batch) {
   return results;
 }
 
+void InferenceCore::ShareBitmaps(const std::vector<ModelRegistry::Use>& uses,
+                                 std::vector<Picture>& pictures,
+                                 std::deque<SharedBitmap>& bitmaps) {
+  if (uses.size() < 2) return;
+  for (Picture& picture : pictures) {
+    JpegSize cover;
+    int decoders = 0;
+    for (const ModelRegistry::Use& use : uses) {
+      if (use.engine == nullptr) continue;
+      const JpegSize size = use.engine->DecodedSize(picture);
+      cover.width = std::max(cover.width, size.width);
+      cover.height = std::max(cover.height, size.height);
+      decoders += size.width > 0 ? 1 : 0;
+    }
+    if (decoders < 2) continue;
+    picture.shared = &bitmaps.emplace_back(cover, bitmap_budget_);
+  }
+}
+
 absl::StatusOr<ModelResult> InferenceCore::InferModel(
-    const std::string& name, const std::vector<Picture>& pictures,
-    const std::vector<int>& undecodable) {
-  const ModelRegistry::Use use = registry_.Acquire(name);
+    const std::string& name, const ModelRegistry::Use& use,
+    const std::vector<Picture>& pictures, const std::vector<int>& undecodable) {
   ModelResult result;
   result.set_model(name);
   if (use.manifest != nullptr) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <set>
@@ -22,6 +23,7 @@
 #include "services/inference/model_registry.h"
 #include "services/inference/result_sink.h"
 #include "services/inference/results_cache.h"
+#include "services/inference/shared_bitmap.h"
 
 namespace camherd::inference {
 
@@ -30,10 +32,12 @@ namespace camherd::inference {
 // models, and handed to the aggregator. Answers as DESIGN section 4 lists.
 //
 // One thread per admitted batch; Admission bounds their number and the bytes
-// they hold, and refuses the rest with kResourceExhausted. A batch that was
-// admitted and whose frames have all come is worked on to its end, also when
-// its sender has gone: the sender comes back with the same batch and finds it
-// recorded or in the cache.
+// they hold, and refuses the rest with kResourceExhausted. The models of a
+// batch run one after the other; a picture that several of them look at is
+// decoded once (SharedBitmap), as long as that fits into max_bitmap_bytes. A
+// batch that was admitted and whose frames have all come is worked on to its
+// end, also when its sender has gone: the sender comes back with the same batch
+// and finds it recorded or in the cache.
 //
 // What ends before the aggregator was asked, and the aggregator's own
 // kResourceExhausted, carry the mark of a call without effect (retry_delay.h):
@@ -45,6 +49,8 @@ class InferenceCore {
   struct Options {
     int max_batches_in_flight = 16;
     int64_t max_bytes_in_flight = int64_t{256} << 20;
+    // Decoded pictures kept for the next model of their batch, of all batches.
+    int64_t max_bitmap_bytes = int64_t{128} << 20;
     int64_t max_frame_bytes = int64_t{16} << 20;
     int64_t max_frame_pixels = 33177600;
     int max_detects_in_flight = 4;
@@ -123,8 +129,13 @@ class InferenceCore {
   absl::StatusOr<camherd::v1::InferBatchResponse> Work(
       const Batch& batch, const std::atomic<bool>& cancelled);
   absl::StatusOr<ResultsCache::Results> Infer(const Batch& batch);
+  // Lets the models of `uses` share what they decode of `pictures`.
+  void ShareBitmaps(const std::vector<ModelRegistry::Use>& uses,
+                    std::vector<Picture>& pictures,
+                    std::deque<SharedBitmap>& bitmaps);
   absl::StatusOr<camherd::v1::ModelResult> InferModel(
-      const std::string& name, const std::vector<Picture>& pictures,
+      const std::string& name, const ModelRegistry::Use& use,
+      const std::vector<Picture>& pictures,
       const std::vector<int>& undecodable);
   absl::StatusOr<camherd::v1::DetectResponse> DetectNow(
       const camherd::v1::DetectRequest& request);
@@ -134,6 +145,7 @@ class InferenceCore {
   ResultSink& sink_;
   InferenceMetrics* const metrics_;
   ResultsCache cache_;
+  SharedBitmap::Budget bitmap_budget_;
 
   absl::Mutex mu_;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;

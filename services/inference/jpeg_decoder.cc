@@ -49,7 +49,7 @@ absl::StatusOr<Bitmap> DecodeJpeg(absl::string_view jpeg,
   const Handle handle(tjInitDecompress(), tjDestroy);
   CAMHERD_ASSIGN_OR_RETURN(const JpegSize size,
                            ReadHeader(handle.get(), jpeg, options.max_pixels));
-  Bitmap bitmap{size.width, size.height, nullptr};
+  Bitmap bitmap{size.width, size.height, options.rgb, nullptr};
   if (options.cover_width > 0 && options.cover_height > 0) {
     for (const int denominator : {8, 4, 2}) {
       const tjscalingfactor factor = {1, denominator};

@@ -23,6 +23,8 @@ absl::StatusOr<JpegSize> ReadJpegHeader(absl::string_view jpeg,
 struct Bitmap {
   int width = 0;
   int height = 0;
+  // Red first; else blue.
+  bool rgb = false;
   std::unique_ptr<uint8_t[]> pixels;
 };
 

@@ -17,8 +17,8 @@
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
 #include "services/inference/detection_decoder.h"
-#include "services/inference/jpeg_decoder.h"
 #include "services/inference/letterbox.h"
+#include "services/inference/shared_bitmap.h"
 #include "services/inference/turns.h"
 
 namespace camherd::inference {
@@ -190,9 +190,9 @@ absl::StatusOr<std::vector<camherd::v1::Detection>> OpenvinoEngine::Impl::Look(
       MakeLetterbox(picture.width, picture.height, shape->input.width,
                     shape->input.height, options.input);
   CAMHERD_ASSIGN_OR_RETURN(
-      const Bitmap bitmap,
-      DecodeJpeg(
-          picture.jpeg,
+      const std::shared_ptr<const Bitmap> bitmap,
+      SharedBitmap::Decode(
+          picture,
           {.max_pixels = options.max_pixels,
            .rgb = options.input.color == "rgb",
            .cover_width = options.scaled_decoding ? letterbox.width : 0,
@@ -209,8 +209,8 @@ absl::StatusOr<std::vector<camherd::v1::Detection>> OpenvinoEngine::Impl::Look(
   cv::Mat canvas(letterbox.input_height, letterbox.input_width, CV_8UC3,
                  request.get_input_tensor().data<uint8_t>());
   canvas.setTo(cv::Scalar::all(options.input.pad));
-  const cv::Mat pixels(bitmap.height, bitmap.width, CV_8UC3,
-                       bitmap.pixels.get());
+  const cv::Mat pixels(bitmap->height, bitmap->width, CV_8UC3,
+                       bitmap->pixels.get());
   cv::Mat inner = canvas(cv::Rect(letterbox.left, letterbox.top,
                                   letterbox.width, letterbox.height));
   if (pixels.size() == inner.size()) {
@@ -276,6 +276,15 @@ absl::StatusOr<InferResult> OpenvinoEngine::Infer(
     }
   }
   return result;
+}
+
+JpegSize OpenvinoEngine::DecodedSize(const Picture& picture) const {
+  if (!impl_->options.scaled_decoding) return {picture.width, picture.height};
+  // The least rectangle holds a picture of the same size as the square does.
+  const InputSpec& input = impl_->options.input;
+  const Letterbox letterbox = MakeLetterbox(picture.width, picture.height,
+                                            input.width, input.height, input);
+  return {letterbox.width, letterbox.height};
 }
 
 void OpenvinoEngine::Stop() { impl_->turns.Stop(); }

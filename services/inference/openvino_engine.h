@@ -55,6 +55,7 @@ class OpenvinoEngine : public Engine {
 
   absl::StatusOr<InferResult> Infer(absl::Span<const Picture> pictures,
                                     const InferOptions& options) override;
+  JpegSize DecodedSize(const Picture& picture) const override;
   void Stop() override;
   std::string name() const override { return "openvino"; }
   std::string device() const override { return "cpu"; }

@@ -71,6 +71,7 @@ class VenvEngine : public Engine {
 
   absl::StatusOr<InferResult> Infer(absl::Span<const Picture> pictures,
                                     const InferOptions& options) override;
+  JpegSize DecodedSize(const Picture& /*picture*/) const override { return {}; }
   void Stop() override;
   std::string name() const override { return "venv"; }
   std::string device() const override;

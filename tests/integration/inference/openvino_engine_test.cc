@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/file.h"
 #include "services/inference/jpeg_decoder.h"
+#include "services/inference/shared_bitmap.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/inference/fakes.h"
 
@@ -152,6 +153,50 @@ TEST_F(OpenvinoEngineTest, ManyCallersGetTheSameAnswerAsOne) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(same, ::testing::Each(3));
+}
+
+TEST_F(OpenvinoEngineTest, FindsTheSameInWhatAnotherModelDecoded) {
+  const std::string jpeg = ReadPicture("dog_street.jpg");
+  const auto size = ReadJpegHeader(jpeg, 1 << 26);
+  CAMHERD_ASSERT_OK(size);
+  // As parity with the Python path wants it; the other reads blue first.
+  options_.scaled_decoding = false;
+  const auto animals = OpenvinoEngine::Create(options_);
+  CAMHERD_ASSERT_OK(animals);
+  options_.input.color = "bgr";
+  const auto other = OpenvinoEngine::Create(options_);
+  CAMHERD_ASSERT_OK(other);
+  const Picture picture = {0, jpeg, size->width, size->height};
+  EXPECT_EQ((*animals)->DecodedSize(picture).width, size->width);
+
+  SharedBitmap::Budget budget{int64_t{1} << 30};
+  SharedBitmap shared((*animals)->DecodedSize(picture), budget);
+  Picture decoded_once = picture;
+  decoded_once.shared = &shared;
+  for (Engine* engine : {other->get(), animals->get()}) {
+    const auto alone = engine->Infer({picture}, {});
+    const auto together = engine->Infer({decoded_once}, {});
+    CAMHERD_ASSERT_OK(alone);
+    CAMHERD_ASSERT_OK(together);
+    ASSERT_FALSE(alone->detections.empty());
+    ASSERT_EQ(together->detections.size(), alone->detections.size());
+    for (size_t i = 0; i < alone->detections.size(); ++i) {
+      EXPECT_EQ(together->detections[i].SerializeAsString(),
+                alone->detections[i].SerializeAsString());
+    }
+  }
+  EXPECT_EQ(budget.kept_bytes, int64_t{3} * size->width * size->height);
+}
+
+TEST_F(OpenvinoEngineTest, WantsAScaledPictureNoSmallerThanItsInput) {
+  const auto engine = OpenvinoEngine::Create(options_);
+  CAMHERD_ASSERT_OK(engine);
+  const JpegSize wide = (*engine)->DecodedSize({0, "", 1920, 1080});
+  EXPECT_EQ(wide.width, 640);
+  EXPECT_EQ(wide.height, 360);
+  const JpegSize high = (*engine)->DecodedSize({0, "", 600, 800});
+  EXPECT_EQ(high.width, 480);
+  EXPECT_EQ(high.height, 640);
 }
 
 TEST_F(OpenvinoEngineTest, AnswersNothingMoreOnceStopped) {

@@ -52,6 +52,11 @@ struct FakeBehaviour {
         }
         return result;
       };
+  // Size at which the engine wants a picture decoded; by default its full one.
+  std::function<JpegSize(const Picture&)> decoded_size =
+      [](const Picture& picture) {
+        return JpegSize{picture.width, picture.height};
+      };
   // Makes an engine; by default at once.
   std::function<absl::Status(const EngineRequest&, const PrepareProgressFn&,
                              const StopSignal&)>
@@ -74,6 +79,9 @@ class FakeEngine : public Engine {
       ++behaviour_.inferred;
     }
     return behaviour_.infer(pictures);
+  }
+  JpegSize DecodedSize(const Picture& picture) const override {
+    return behaviour_.decoded_size(picture);
   }
   void Stop() override {
     absl::MutexLock lock(&behaviour_.mu);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -394,6 +395,57 @@ TEST_F(InferenceCoreTest, AStreamThatWasRefusedIsTheNextOne) {
   EXPECT_THAT(core().Admit(batch("greedy", 2)),
               StatusIs(absl::StatusCode::kResourceExhausted));
   CAMHERD_EXPECT_OK(core().Admit(batch("modest", 1)));
+}
+
+TEST_F(InferenceCoreTest, TheModelsOfABatchDecodeEachPictureOnce) {
+  Prepare("dogs", MODEL_STATE_READY);
+  Prepare("cats", MODEL_STATE_READY);
+  std::set<std::shared_ptr<const Bitmap>> bitmaps;
+  int looked_at = 0;
+  behaviour_.infer = [&](absl::Span<const Picture> pictures) {
+    for (const Picture& picture : pictures) {
+      const auto bitmap = SharedBitmap::Decode(picture, {});
+      CAMHERD_EXPECT_OK(bitmap);
+      bitmaps.insert(*bitmap);
+      ++looked_at;
+    }
+    return InferResult();
+  };
+  CAMHERD_ASSERT_OK(Infer(MakeBatch({"dogs", "cats"}, jpegs_, 1)));
+  EXPECT_EQ(looked_at, 8);
+  EXPECT_EQ(bitmaps.size(), 4U);
+  // Not so where there is nothing to share.
+  CAMHERD_ASSERT_OK(Infer(MakeBatch({"dogs"}, jpegs_, 2)));
+  EXPECT_EQ(bitmaps.size(), 8U);
+}
+
+TEST_F(InferenceCoreTest, WhatDoesNotFitIsDecodedForEachModel) {
+  options_.max_bitmap_bytes = 2 * 64 * 48 * 3;
+  Prepare("dogs", MODEL_STATE_READY);
+  Prepare("cats", MODEL_STATE_READY);
+  std::set<std::shared_ptr<const Bitmap>> bitmaps;
+  behaviour_.infer = [&](absl::Span<const Picture> pictures) {
+    for (const Picture& picture : pictures) {
+      bitmaps.insert(SharedBitmap::Decode(picture, {}).value());
+    }
+    return InferResult();
+  };
+  CAMHERD_ASSERT_OK(Infer(MakeBatch({"dogs", "cats"}, jpegs_)));
+  // Two are kept, and two are not.
+  EXPECT_EQ(bitmaps.size(), 6U);
+}
+
+TEST_F(InferenceCoreTest, NothingIsKeptForWhatTakesTheJpegAsItIs) {
+  Prepare("dogs", MODEL_STATE_READY);
+  Prepare("cats", MODEL_STATE_READY);
+  behaviour_.decoded_size = [](const Picture&) { return JpegSize(); };
+  behaviour_.infer = [](absl::Span<const Picture> pictures) {
+    for (const Picture& picture : pictures) {
+      EXPECT_EQ(picture.shared, nullptr);
+    }
+    return InferResult();
+  };
+  CAMHERD_EXPECT_OK(Infer(MakeBatch({"dogs", "cats"}, jpegs_)));
 }
 
 TEST_F(InferenceCoreTest, SaysHowLongAPictureTakes) {
