@@ -31,7 +31,12 @@ constexpr size_t kMaxShapes = 6;
 
 // Plugins are loaded once; a Core is thread-safe.
 ov::Core& Core() {
-  static auto& core = *new ov::Core();
+  static auto& core = *[] {
+    auto* const made = new ov::Core();
+    // A file that is written over must not change what was loaded from it.
+    made->set_property(ov::enable_mmap(false));
+    return made;
+  }();
   return core;
 }
 
@@ -287,7 +292,13 @@ JpegSize OpenvinoEngine::DecodedSize(const Picture& picture) const {
   return {letterbox.width, letterbox.height};
 }
 
-void OpenvinoEngine::Stop() { impl_->turns.Stop(); }
+void OpenvinoEngine::Stop() {
+  impl_->turns.Stop();
+  // Nobody has a turn, and nobody will.
+  absl::MutexLock lock(&impl_->shapes_mu);
+  impl_->shapes.clear();
+  impl_->network.reset();
+}
 
 std::string OpenvinoEngine::precision() const {
   return impl_->quantized ? "int8" : impl_->precision;

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <openvino/openvino.hpp>
 #include <string>
 #include <thread>
 #include <vector>
@@ -197,6 +198,38 @@ TEST_F(OpenvinoEngineTest, WantsAScaledPictureNoSmallerThanItsInput) {
   const JpegSize high = (*engine)->DecodedSize({0, "", 600, 800});
   EXPECT_EQ(high.width, 480);
   EXPECT_EQ(high.height, 640);
+}
+
+TEST_F(OpenvinoEngineTest, ServesOnWhenItsFilesAreWrittenOver) {
+  const std::string dog = ReadPicture("dog_street.jpg");
+  for (const char* file : {"network.xml", "network.onnx"}) {
+    const TempDir dir;
+    if (file == std::string("network.xml")) {
+      ov::save_model(
+          ov::Core().read_model(WeightsDir() + "/yolov8n_dynamic.onnx"),
+          dir / file);
+    } else {
+      std::filesystem::copy(WeightsDir() + "/yolov8n_dynamic.onnx", dir / file);
+    }
+    options_.weights = dir / file;
+    options_.cache_dir = dir / "cache";
+    const auto engine = OpenvinoEngine::Create(options_);
+    CAMHERD_ASSERT_OK(engine);
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(dir.path())) {
+      if (entry.is_regular_file()) {
+        std::filesystem::permissions(entry.path(),
+                                     std::filesystem::perms::owner_all);
+        std::filesystem::resize_file(entry.path(), 1);
+      }
+    }
+    const auto found = Infer(**engine, dog);
+    CAMHERD_ASSERT_OK(found);
+    EXPECT_FALSE(found->detections.empty());
+    // Of a shape that is compiled only now.
+    CAMHERD_EXPECT_OK(Infer(**engine, MakeJpeg(480, 640)));
+    EXPECT_FALSE(OpenvinoEngine::Create(options_).ok());
+  }
 }
 
 TEST_F(OpenvinoEngineTest, AnswersNothingMoreOnceStopped) {
