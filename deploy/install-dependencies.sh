@@ -8,21 +8,26 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: deploy/install-dependencies.sh [--tests] [--missing] [--help]
+usage: deploy/install-dependencies.sh [--tests] [--cuda] [--missing] [--help]
 
-Installs the packages of deploy/apt-packages.txt by apt-get, and those of
-deploy/requirements_sdk.txt from PyPI, by hash, into build/sdk. Needs root, or
-sudo, only while Debian's packages are missing.
+Installs the packages of deploy/apt-packages.txt by apt-get, and into build/sdk
+those of deploy/requirements_sdk.txt from PyPI, by hash, and the headers of ONNX
+Runtime from Debian 13. Needs root, or sudo, only while packages of
+deploy/apt-packages.txt are missing.
 
   --tests    the packages of tests/apt-packages.txt too
+  --cuda     ONNX Runtime with its providers for NVIDIA's GPUs, 250 MB; it is
+             kept by later calls without this
   --missing  only print what is missing, one a line
 TEXT
 }
 
-lists=(deploy/apt-packages.txt) only_print=false
+lists=(deploy/apt-packages.txt) only_print=false cuda=false
+readonly sdk=build/sdk
 while (($#)); do
   case "$1" in
     --tests) lists+=(tests/apt-packages.txt) ;;
+    --cuda) cuda=true ;;
     --missing) only_print=true ;;
     --help | -h)
       usage
@@ -58,16 +63,46 @@ missing_packages() {
   grep -Fxv -f <(printf '%s\n' "$installed") <<<"$wanted" || true
 }
 
-# The SDKs are there if the marker, written last, holds the hash of the list.
-readonly sdk=build/sdk
-sdk_wanted=$(sha256sum <deploy/requirements_sdk.txt)
+# The SDKs are there if the marker, written last, holds the hash of the lists.
+[[ ! -e "$sdk/.cuda" ]] || cuda=true
+onnxruntime=deploy/requirements_onnxruntime.txt
+! "$cuda" || onnxruntime=deploy/requirements_onnxruntime_cuda.txt
+sdk_lists=(deploy/requirements_sdk.txt "$onnxruntime")
+sdk_wanted=$(cat "${sdk_lists[@]}" | sha256sum)
 missing=$(missing_packages)
 sdk_missing=false
 [[ "$(cat "$sdk/.installed" 2>/dev/null)" == "$sdk_wanted" ]] || sdk_missing=true
 
+# The headers of ONNX Runtime, which its wheel lacks; Debian 12 has no package of
+# them. Fetched by apt, with the lists of Debian 13 in a folder of their own, and
+# unpacked, not installed.
+install_onnxruntime_headers() {
+  local apt=$PWD/$sdk/apt mirror options
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+    'Codename: bookworm' 2>/dev/null | head -n 1 || true)
+  rm -rf "$apt"
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+  cat >"$apt/debian13.sources" <<TEXT
+Types: deb
+URIs: ${mirror:-http://deb.debian.org/debian}
+Suites: trixie
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+TEXT
+  options=(-o "Dir::Etc::sourcelist=$apt/debian13.sources" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
+  apt-get "${options[@]}" update
+  (cd "$apt" && apt-get "${options[@]}" download libonnxruntime-dev)
+  dpkg -x "$apt"/libonnxruntime-dev_*.deb "$apt/root"
+  rm -rf "$sdk/include/onnxruntime"
+  mkdir -p "$sdk/include"
+  mv "$apt/root/usr/include/onnxruntime" "$sdk/include/"
+  rm -rf "$apt"
+}
+
 if "$only_print"; then
   [[ -z "$missing" ]] || printf '%s\n' "$missing"
-  ! "$sdk_missing" || grep -oE '^[a-z][a-z0-9-]*==[0-9.]+' deploy/requirements_sdk.txt
+  ! "$sdk_missing" || grep -hoE '^[a-z][a-z0-9-]*==[0-9.]+' "${sdk_lists[@]}"
   exit 0
 fi
 
@@ -82,6 +117,10 @@ if "$sdk_missing"; then
   mkdir -p build
   /usr/bin/python3 -m venv --clear "$sdk"
   "$sdk/bin/pip" install --disable-pip-version-check --no-deps --only-binary :all: \
-    --require-hashes --requirement deploy/requirements_sdk.txt
+    --require-hashes "${sdk_lists[@]/#/--requirement=}"
+  install_onnxruntime_headers
+  # The name that programs look for.
+  (cd "$sdk"/lib/python3*/site-packages/onnxruntime/capi && ln -s libonnxruntime.so.1.* libonnxruntime.so.1)
+  ! "$cuda" || touch "$sdk/.cuda"
   printf '%s\n' "$sdk_wanted" >"$sdk/.installed"
 fi

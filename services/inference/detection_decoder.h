@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "camherd/v1/detection.pb.h"
 #include "services/inference/engine.h"
+#include "services/inference/kernels/detection_kernels.h"
 #include "services/inference/letterbox.h"
 
 namespace camherd::inference {
@@ -43,6 +44,9 @@ class DetectionDecoder {
   absl::Status CheckShape(absl::Span<const size_t> dims,
                           const InputSize& input) const;
 
+  // What the kernels need to know of the output for that input.
+  OutputLayout LayoutFor(const InputSize& input) const;
+
   // Boxes over `min_score` that NMS leaves, in pixels of a picture of `width` x
   // `height`, by falling score. An anchor counts for its best class, and is
   // gone if that is not kept, unless `every_class`. REQUIRES: CheckShape was OK
@@ -52,21 +56,15 @@ class DetectionDecoder {
                                              const Picture& picture,
                                              const InferOptions& options) const;
 
+  // Those of the network's boxes that lie in the picture, in its pixels.
+  std::vector<camherd::v1::Detection> ToDetections(
+      absl::Span<const ScoredBox> boxes, const Letterbox& letterbox,
+      const Picture& picture) const;
+
  private:
-  struct Anchor {
-    float score;
-    int class_index;
-    size_t index;
-  };
-
-  std::vector<Anchor> Yolov8Anchors(absl::Span<const float> output,
-                                    float min_score, bool every_class) const;
-  std::vector<Anchor> YoloxAnchors(absl::Span<const float> output,
-                                   float min_score, bool every_class) const;
-
   const Options options_;
   // By class of the output: is it kept?
-  std::vector<bool> kept_;
+  std::vector<uint8_t> kept_;
 };
 
 }  // namespace camherd::inference

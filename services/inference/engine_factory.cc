@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/inference/engine_factory.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <memory>
+#include <system_error>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/clock.h"
+#include "services/common/log.h"
 #include "services/common/status_macros.h"
 #include "services/inference/hog_engine.h"
 #include "services/inference/onnx_export.h"
+#include "services/inference/onnxruntime_engine.h"
 #include "services/inference/openvino_engine.h"
 #include "services/inference/venv_engine.h"
 
@@ -67,43 +73,109 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeVenvEngine(
   return made;
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeOpenvinoEngine(
-    const EngineFactoryOptions& options, Environment& environment,
-    InferenceMetrics* metrics, const EngineRequest& request,
-    const PrepareProgressFn& progress, const StopSignal& stop) {
+// The weights as a file that an engine of this process reads: a checkpoint is
+// exported to ONNX, once.
+absl::StatusOr<std::string> NativeWeights(const EngineFactoryOptions& options,
+                                          Environment& environment,
+                                          InferenceMetrics* metrics,
+                                          const EngineRequest& request,
+                                          const PrepareProgressFn& progress,
+                                          const StopSignal& stop) {
   const ModelManifest& manifest = request.manifest;
-  OpenvinoEngine::Options engine;
-  engine.cache_dir = absl::StrCat(options.cache_dir, "/", manifest.name);
-  engine.weights = request.weights_path;
-  if (absl::EndsWith(request.weights_path, ".pt")) {
+  std::string weights = request.weights_path;
+  if (absl::EndsWith(weights, ".pt")) {
     CAMHERD_ASSIGN_OR_RETURN(
         const Environment::Ready ready,
         EnsureEnvironment(environment, metrics, request, progress, stop));
     CAMHERD_ASSIGN_OR_RETURN(
-        engine.weights,
-        ExportOnnx({.checkpoint = request.weights_path,
+        weights,
+        ExportOnnx({.checkpoint = weights,
                     .python = ready.python,
                     .script = absl::StrCat(manifest.dir, "/../export_onnx.py"),
-                    .dir = absl::StrCat(engine.cache_dir, "/exported")},
+                    .dir = absl::StrCat(options.cache_dir, "/", manifest.name,
+                                        "/exported")},
                    progress, stop));
   }
   progress(
       {camherd::v1::MODEL_STATE_LOADING, 0, 0, "compiling the network", {}});
+  return weights;
+}
+
+// What the engines of this process have in common.
+template <typename NativeEngine>
+typename NativeEngine::Options NativeOptions(
+    const EngineFactoryOptions& options, const ModelManifest& manifest,
+    const std::string& weights) {
+  typename NativeEngine::Options engine;
+  engine.weights = weights;
   engine.input = manifest.input;
   engine.output = manifest.output;
   engine.class_names =
       manifest.class_names.empty() ? manifest.classes : manifest.class_names;
   engine.classes = manifest.classes;
-  const bool any = options.precision == "auto" || options.precision == "int8";
-  engine.precisions =
-      any ? manifest.precisions : std::vector<std::string>{options.precision};
   engine.rectangular =
       manifest.input.shape == "auto" && options.input_shape == "auto";
   engine.scaled_decoding = options.scaled_decoding;
-  engine.streams = options.streams;
+  engine.cache_dir = absl::StrCat(options.cache_dir, "/", manifest.name);
   engine.max_pixels = options.max_frame_pixels;
+  return engine;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeOpenvinoEngine(
+    const EngineFactoryOptions& options, const EngineRequest& request,
+    const std::string& weights) {
+  auto engine =
+      NativeOptions<OpenvinoEngine>(options, request.manifest, weights);
+  const bool any = options.precision == "auto" || options.precision == "int8";
+  engine.precisions = any ? request.manifest.precisions
+                          : std::vector<std::string>{options.precision};
+  engine.streams = options.streams;
   CAMHERD_ASSIGN_OR_RETURN(std::unique_ptr<OpenvinoEngine> made,
                            OpenvinoEngine::Create(engine));
+  return made;
+}
+
+bool HasGpuDriver() {
+  // On bare metal and in containers; on Windows' Linux.
+  std::error_code error;
+  return std::filesystem::exists("/dev/nvidiactl", error) ||
+         std::filesystem::exists("/dev/dxg", error);
+}
+
+bool WantsGpu(const EngineFactoryOptions& options) {
+  return options.gpu == "prefer" || options.gpu == "require" ||
+         (options.gpu == "auto" && HasGpuDriver());
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeOnnxruntimeEngine(
+    const EngineFactoryOptions& options, InferenceMetrics* metrics,
+    const EngineRequest& request, const std::string& weights) {
+  auto engine =
+      NativeOptions<OnnxruntimeEngine>(options, request.manifest, weights);
+  engine.provider = options.gpu_provider == "tensorrt"
+                        ? OnnxruntimeEngine::Provider::kTensorrt
+                        : OnnxruntimeEngine::Provider::kCuda;
+  engine.gpu = options.gpu_device;
+  engine.tf32 = options.precision != "f32";
+  engine.max_batch = options.gpu_max_batch;
+  engine.max_delay = options.gpu_max_delay;
+  engine.threads = options.streams;
+  if (WantsGpu(options)) {
+    absl::StatusOr<std::unique_ptr<OnnxruntimeEngine>> made =
+        OnnxruntimeEngine::Create(engine);
+    if (made.ok()) return *std::move(made);
+    const absl::Status& status = made.status();
+    if (!absl::IsUnavailable(status) || options.gpu == "require") return status;
+    LogWarning("no GPU, the processor is used instead",
+               {{"model", request.manifest.name}, {"error", status}});
+    if (metrics != nullptr) metrics->GpuMissed(request.manifest.name);
+    if (request.engine != request.manifest.engines.back()) {
+      return absl::UnimplementedError(status.message());
+    }
+  }
+  engine.provider = OnnxruntimeEngine::Provider::kCpu;
+  CAMHERD_ASSIGN_OR_RETURN(std::unique_ptr<OnnxruntimeEngine> made,
+                           OnnxruntimeEngine::Create(engine));
   return made;
 }
 
@@ -117,9 +189,27 @@ EngineFactory MakeEngineFactory(const EngineFactoryOptions& options,
       [options, environment, metrics](
           const EngineRequest& request, const PrepareProgressFn& progress,
           const StopSignal& stop) -> absl::StatusOr<std::unique_ptr<Engine>> {
-        if (request.engine == "openvino") {
-          return MakeOpenvinoEngine(options, *environment, metrics, request,
-                                    progress, stop);
+        const std::vector<std::string>& engines = request.manifest.engines;
+        if (options.gpu == "require" && request.engine != "onnxruntime" &&
+            std::find(engines.begin(), engines.end(), "onnxruntime") !=
+                engines.end()) {
+          return absl::UnimplementedError(absl::StrCat(
+              "inference.gpu is require, which ", request.engine, " is not"));
+        }
+        if (request.engine == "onnxruntime" &&
+            request.engine != engines.back() && !WantsGpu(options)) {
+          return absl::UnimplementedError(options.gpu == "off"
+                                              ? "inference.gpu is off"
+                                              : "there is no NVIDIA driver");
+        }
+        if (request.engine == "openvino" || request.engine == "onnxruntime") {
+          CAMHERD_ASSIGN_OR_RETURN(const std::string weights,
+                                   NativeWeights(options, *environment, metrics,
+                                                 request, progress, stop));
+          return request.engine == "openvino"
+                     ? MakeOpenvinoEngine(options, request, weights)
+                     : MakeOnnxruntimeEngine(options, metrics, request,
+                                             weights);
         }
         if (request.engine == "venv") {
           return MakeVenvEngine(options, *environment, metrics, request,

@@ -31,11 +31,23 @@ struct EngineFactoryOptions {
   std::string precision = "auto";
   std::string input_shape = "auto";
   bool scaled_decoding = true;
+  // For the engine "onnxruntime". "off": it takes no GPU; "prefer", "require":
+  // without one the model's next engine is taken, with a warning, or the model
+  // FAILED; "auto": "prefer" where there is an NVIDIA driver, else "off".
+  // Without a GPU it runs on the processor where a model has no other engine
+  // after it.
+  std::string gpu = "auto";
+  // "cuda" or "tensorrt", and the GPU's number.
+  std::string gpu_provider = "cuda";
+  int gpu_device = 0;
+  // Most pictures of a batch, and longest wait for them.
+  int gpu_max_batch = 32;
+  absl::Duration gpu_max_delay = absl::Milliseconds(5);
 };
 
-// Makes the engines this binary has: "openvino", "venv", with its environment,
-// and "hog". kUnimplemented for the others a manifest may name. `metrics` may
-// be null and must outlive the factory.
+// Makes the engines this binary has: "openvino", "onnxruntime", "venv", with
+// its environment, and "hog". kUnimplemented for the others a manifest may
+// name. `metrics` may be null and must outlive the factory.
 EngineFactory MakeEngineFactory(const EngineFactoryOptions& options,
                                 InferenceMetrics* metrics);
 

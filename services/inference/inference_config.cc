@@ -72,6 +72,15 @@ absl::StatusOr<InferenceConfig> LoadInferenceConfig(
   engines.input_shape =
       section.Choice("input_shape", "auto", {"auto", "square"});
   engines.scaled_decoding = section.Bool("scaled_decoding", true);
+  engines.gpu =
+      section.Choice("gpu", "auto", {"auto", "off", "prefer", "require"});
+  engines.gpu_provider =
+      section.Choice("gpu_provider", "cuda", {"cuda", "tensorrt"});
+  engines.gpu_device = static_cast<int>(section.Int("gpu_device", 0, 0, 63));
+  engines.gpu_max_batch =
+      static_cast<int>(section.Int("gpu_max_batch", 32, 1, 256));
+  engines.gpu_max_delay =
+      section.Seconds("gpu_max_delay_seconds", 0.005, 0, 10);
   engines.workers_per_model =
       static_cast<int>(section.Int("workers_per_model", 1, 1, 64));
   engines.threads_per_worker =

@@ -128,6 +128,11 @@ InferenceMetrics::InferenceMetrics(prometheus::Registry& registry)
                        .Name("camherd_inference_model_loads_total")
                        .Help("Times a model was loaded, or could not be")
                        .Register(registry)),
+      gpu_misses_(BuildCounter()
+                      .Name("camherd_inference_gpu_misses_total")
+                      .Help("Times a model was to be loaded onto a GPU that "
+                            "could not be used")
+                      .Register(registry)),
       model_seconds_(BuildHistogram()
                          .Name("camherd_inference_model_seconds")
                          .Help("Time of a model on a batch, waiting included")
@@ -186,6 +191,10 @@ void InferenceMetrics::CacheHit() { cache_hits_.Increment(); }
 void InferenceMetrics::ModelLoaded(const std::string& model, bool ok) {
   model_loads_.Add({{"model", model}, {"result", ok ? "ok" : "failed"}})
       .Increment();
+}
+
+void InferenceMetrics::GpuMissed(const std::string& model) {
+  gpu_misses_.Add({{"model", model}}).Increment();
 }
 
 void InferenceMetrics::EnvironmentBuilt(const std::string& model, bool ok,

@@ -47,6 +47,9 @@ class InferenceMetrics {
   // camherd_inference_model_loads_total{model,result="ok|failed"}: the first
   // loads and those anew; one that is refused at once has failed too.
   void ModelLoaded(const std::string& model, bool ok);
+  // camherd_inference_gpu_misses_total{model}: times a model was to be loaded
+  // onto a GPU that could not be used.
+  void GpuMissed(const std::string& model);
   // camherd_inference_environment_build_seconds{model,result}
   void EnvironmentBuilt(const std::string& model, bool ok, absl::Duration time);
 
@@ -72,6 +75,7 @@ class InferenceMetrics {
   prometheus::Family<prometheus::Counter>& batches_;
   prometheus::Family<prometheus::Counter>& model_batches_;
   prometheus::Family<prometheus::Counter>& model_loads_;
+  prometheus::Family<prometheus::Counter>& gpu_misses_;
   prometheus::Family<prometheus::Histogram>& model_seconds_;
   prometheus::Family<prometheus::Histogram>& build_seconds_;
   prometheus::Counter& undecodable_;

@@ -337,8 +337,9 @@ absl::StatusOr<ModelRegistry::Loaded> ModelRegistry::Load(
         factory_({manifest, engine, weights->path, rebuild}, progress, stop_);
     if (made.ok()) return Loaded{*std::move(made), *std::move(weights)};
     if (absl::IsCancelled(made.status())) return made.status();
-    LogWarning("engine cannot be made",
-               {{"model", name}, {"engine", engine}, {"error", made.status()}});
+    (absl::IsUnimplemented(made.status()) ? LogInfo : LogWarning)(
+        "engine cannot be made",
+        {{"model", name}, {"engine", engine}, {"error", made.status()}});
     // What an engine that is built says is worth more than that another is
     // not.
     if (failed.ok() || absl::IsUnimplemented(failed)) failed = made.status();

@@ -134,7 +134,7 @@ def test_animals_finds_what_ultralytics_finds_on_the_same_frames(
     shutil.copytree(ROOT / "models", models, ignore=shutil.ignore_patterns("*.pt", "*.onnx"))
     manifest = models / "animals" / "model.yaml"
     manifest.write_text(
-        manifest.read_text().replace("engines: [openvino, venv]", "engines: [venv]")
+        manifest.read_text().replace("engines: [onnxruntime, openvino, venv]", "engines: [venv]")
     )
     herd = make_herd(
         start=False, keep_frames=True, INFERENCE_MODELS_DIR=str(models), WEIGHTS_DIR=str(only_pt)

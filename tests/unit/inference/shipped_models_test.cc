@@ -77,7 +77,7 @@ TEST(ShippedModelsTest, AnimalsKeepsWhatDocumentANames) {
   EXPECT_EQ(animals->section, "stray_animal");
   EXPECT_EQ(animals->complaint_type, "stray_animal");
   EXPECT_EQ(animals->weights.back().file, "yolov8n.pt");
-  EXPECT_THAT(animals->engines, ElementsAre("openvino", "venv"));
+  EXPECT_THAT(animals->engines, ElementsAre("onnxruntime", "openvino", "venv"));
 }
 
 TEST(ShippedModelsTest, YoloV8KeepsAllEightyClassesOfCoco) {
