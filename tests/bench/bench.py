@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import capture_rows  # noqa: E402
+import held_rows  # noqa: E402
 import inference_rows  # noqa: E402
 import native_rows  # noqa: E402
 import whole_way  # noqa: E402
@@ -53,9 +54,13 @@ ROWS: dict[str, tuple[str, Row]] = {
         "ten cameras: camherd-capture and ffmpeg -skip_frame nokey",
         lambda rig, say, args: capture_rows.capture10(rig, say, args.rounds),
     ),
+    "whole-way1": (
+        "one camera, from RTSP to predictions.json: the four processes and A's flow",
+        lambda rig, say, args: whole_way.whole_way1(rig, say, args.rounds, args.models),
+    ),
     "whole-way": (
-        "from camera to predictions.json: the four processes and A's flow",
-        lambda rig, say, args: whole_way.whole_way(rig, say, args.rounds, args.models),
+        "cameras that the machine holds, from RTSP to the record, native and A's flow",
+        lambda rig, say, args: held_rows.whole_way(rig, say, args.window, args.minutes),
     ),
 }
 
@@ -85,7 +90,14 @@ def main() -> int:
         epilog="rows:\n" + "\n".join(f"  {n:<{width}}  {text}" for n, (text, _) in ROWS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", metavar="NAME", action="append", choices=ROWS, help="repeatable")
+    parser.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        choices=ROWS,
+        type=lambda text: text.replace("_", "-"),
+        help="repeatable",
+    )
     parser.add_argument(
         "--rounds", type=int, default=4, help="turns of each (default 4: ABBA ABBA)"
     )
@@ -93,7 +105,13 @@ def main() -> int:
         "--models",
         type=lambda text: text.split(","),
         default=["pothole"],
-        help="for venv-worker and whole-way (default pothole; animals takes 6 GB)",
+        help="for venv-worker and whole-way1 (default pothole; animals takes 6 GB)",
+    )
+    parser.add_argument(
+        "--window", type=float, default=90, help="for whole-way: seconds to hold (default 90)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=8, help="for whole-way: most of each flow (default 8)"
     )
     parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="folder")
     parser.add_argument("--work", type=Path, default=ROOT / "build/bench", help="folder")

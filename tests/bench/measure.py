@@ -99,6 +99,11 @@ class Weather:
     def __init__(self) -> None:
         self._start = _machine()
 
+    def busy(self) -> float:
+        """Share of the machine's time that anyone used."""
+        now, start = _machine(), self._start
+        return (now.busy - start.busy) / max(now.total - start.total, 1e-9)
+
     def read(self) -> tuple[float, float]:
         """Shares of the machine's time that were stolen, and that others used."""
         now, start = _machine(), self._start

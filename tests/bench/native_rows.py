@@ -51,7 +51,7 @@ for line in sys.stdin:
 """
 
 
-def _python(rig: Rig, name: str, requirements: Path, say: Say) -> Path:
+def python_with(rig: Rig, name: str, requirements: Path, say: Say) -> Path:
     """An environment of the bench's own; kept."""
     folder = rig.work / "python" / name
     python = folder / "bin" / "python"
@@ -65,7 +65,7 @@ def _python(rig: Rig, name: str, requirements: Path, say: Say) -> Path:
     return python
 
 
-def _weights(rig: Rig, quantizer: Path, say: Say) -> Path:
+def weights_with_int8(rig: Rig, quantizer: Path, say: Say) -> Path:
     """A folder with the network and its int8 form."""
     folder = rig.work / "weights"
     folder.mkdir(exist_ok=True)
@@ -154,10 +154,10 @@ def _raw(python: Path, network: Path) -> Contender:
 
 def native(rig: Rig, say: Say, rounds: int) -> list[Line]:
     """One picture of 1080p, one thread."""
-    quantizer = _python(rig, "quantizer", ROOT / "models/requirements_quantize.txt", say)
+    quantizer = python_with(rig, "quantizer", ROOT / "models/requirements_quantize.txt", say)
     requirements = ROOT / "models/animals/requirements_animals.txt"
-    ultralytics = _python(rig, "ultralytics", requirements, say)
-    os.environ["CAMHERD_WEIGHTS_DIR"] = str(_weights(rig, quantizer, say))
+    ultralytics = python_with(rig, "ultralytics", requirements, say)
+    os.environ["CAMHERD_WEIGHTS_DIR"] = str(weights_with_int8(rig, quantizer, say))
     with contextlib.ExitStack() as stack:
         contenders = []
         for number, (name, (settings, _)) in enumerate(WAYS.items()):

@@ -27,6 +27,9 @@ M = TypeVar("M", bound=Message)
 ROOT = Path(__file__).resolve().parents[2]
 PEDESTRIANS = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
 CLIP_SECONDS = 20
+COWS = Path("videos/cows_1080p.mp4")
+COWS_SECONDS = 6
+FPS = 25
 
 # 1920x1080, 25 fps, 4 Mbit/s, a keyframe every 2 s, no B frames; the quotient
 # of quantisers makes keyframes of 139 KB and P frames of 17 KB on average.
@@ -77,6 +80,8 @@ class Rig:
         self.work.mkdir(parents=True, exist_ok=True)
         self._stack = contextlib.ExitStack()
         self._messages: dict[str, ModuleType] = {}
+        # Niceness of what is started from now on.
+        self.nice = 0
 
     def close(self) -> None:
         """Ends what still runs."""
@@ -102,12 +107,14 @@ class Rig:
         command: Sequence[str | Path],
         log: Path,
         env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> Iterator[Running]:
         """A process with its output in `log`, ended on leaving."""
+        nice = ["nice", "-n", str(self.nice)] if self.nice else []
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
+                [*nice, *(str(part) for part in command)],
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
@@ -167,28 +174,33 @@ class Rig:
 
     def clip(self) -> Path:
         """The video that the camera loops; made once."""
-        path = self.work / "clip_1080p25_4m.mp4"
+        filters = ["-vf", _CLIP_FILTERS]
+        return self._encoded("clip_1080p25_4m.mp4", PEDESTRIANS, CLIP_SECONDS, filters)
+
+    def cows(self) -> Path:
+        """Real 1080p25, coded as a camera would; made once."""
+        source = self.weights().parent / COWS
+        return self._encoded("cows_1080p25_4m.mp4", source, COWS_SECONDS, [])
+
+    def _encoded(self, name: str, source: Path, seconds: int, filters: list[str]) -> Path:
+        path = self.work / name
         if not path.exists():
-            if not PEDESTRIANS.is_file():
-                raise BenchError(f"{PEDESTRIANS} is missing: apt-get install opencv-doc")
+            if not source.is_file():
+                raise BenchError(f"{source} is missing; README.md says where it comes from")
             part = path.with_suffix(".part.mp4")
-            command = [
-                "ffmpeg",
-                "-v",
-                "error",
-                "-nostdin",
-                "-y",
-                "-i",
-                str(PEDESTRIANS),
-            ]
-            command += ["-an", "-vf", _CLIP_FILTERS, "-t", str(CLIP_SECONDS)]
-            subprocess.run([*command, *_CLIP_CODEC, str(part)], check=True)
+            command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(source), "-an"]
+            command += [*filters, "-t", str(seconds), *_CLIP_CODEC, str(part)]
+            subprocess.run(command, check=True)
             part.rename(path)
         return path
 
     def cameras(self, count: int) -> list[str]:
         """URLs of `count` cameras of one camera process; runs until the end."""
-        mounts = [f"cam{n},codec=copy,video={self.clip()}" for n in range(count)]
+        camera = self.camera([f"cam{n},codec=copy,video={self.clip()}" for n in range(count)])
+        return [f"rtsp://{camera.address}/cam{n}" for n in range(count)]
+
+    def camera(self, mounts: Sequence[str]) -> Running:
+        """A camera process with these mounts; runs until the end."""
         command = ["/usr/bin/python3", ROOT / "tests/rtsp/camera.py", "--with-parent"]
         command += ["--cache", self.work / "loops"]
         for mount in mounts:
@@ -196,7 +208,8 @@ class Rig:
         camera = self._stack.enter_context(
             self.server(command, self.work / "camera.log", re.compile(r"ready port=(\d+)"))
         )
-        return [f"rtsp://127.0.0.1:{camera.address}/cam{n}" for n in range(count)]
+        camera.address = f"127.0.0.1:{camera.address}"
+        return camera
 
     def jpegs(self, count: int = 10) -> list[Path]:
         """Pictures as capture would store them: 1080p, quality 85."""
@@ -250,6 +263,13 @@ class Rig:
         )
         answer = messages.StartStreamResponse
         self.call(address, "CaptureService", "StartStream", request, answer)
+
+    def delete_stream(self, address: str, camera_id: str) -> None:
+        """Stops a stream and forgets it."""
+        messages = self.messages("capture_service")
+        request = messages.DeleteStreamRequest(stream=camera_id)
+        answer = messages.DeleteStreamResponse
+        self.call(address, "CaptureService", "DeleteStream", request, answer)
 
     def streams(self, address: str) -> list[Message]:
         """What ListStreams answers."""

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Measures Camherd against its peers and prints a table; see README.md.
-#   tests/bench/run.sh [--only NAME] [--rounds N] [--models A,B] [--help]
+#   tests/bench/run.sh [--only NAME] [--rounds N] [--models A,B] [--window S] [--minutes M] [--help]
 # Builds build/release first, unless --build names another folder.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way, from camera to predictions.json, beside document A's flow."""
+"""One camera's whole way to predictions.json, beside document A's flow."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from capture_rows import INTERVAL, capture_service, now
@@ -65,15 +66,34 @@ def _whole_camherd(
     return sum(costs), notes
 
 
+@contextlib.contextmanager
+def document_a(rig: Rig, runner: Sequence[str | Path]) -> Iterator[Running]:
+    """A's flow in the folder `document_a`, without cameras yet."""
+    script = ROOT / "tests/bench/document_a.py"
+    command = ["/usr/bin/python3", script, rig.folder("document_a"), str(INTERVAL), *runner]
+    with rig.run(command, rig.work / "document_a.log", stdin=subprocess.PIPE) as flow:
+        try:
+            yield flow
+        finally:
+            # It ends once its processes have; else it is ended by rig.run.
+            flow.process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                flow.process.wait(60)
+
+
+def tell(flow: Running, order: str) -> None:
+    """A line for document_a.py."""
+    flow.process.stdin.write(order.encode() + b"\n")
+    flow.process.stdin.flush()
+
+
 def _whole_document_a(
     rig: Rig, url: str, model: str, batches: int
 ) -> tuple[float, dict[str, float]]:
-    folder = rig.folder("document_a")
-    results = folder / "predictions.json"
+    results = rig.work / "document_a/predictions.json"
     runner = [model_python(rig, model), ROOT / f"models/{model}/run_inference.py"]
-    script = ROOT / "tests/bench/opencv_loop.py"
-    command = ["/usr/bin/python3", script, url, folder, str(INTERVAL), *runner, results]
-    with rig.run(command, rig.work / "document_a.log") as flow:
+    with document_a(rig, runner) as flow:
+        tell(flow, f"start CAM-001 {url}")
         _at_a_record(results, 1)
         cpu, start = tree_cpu_seconds(flow.pid), now()
         _at_a_record(results, 1 + batches)
@@ -82,7 +102,7 @@ def _whole_document_a(
     return cost, notes
 
 
-def whole_way(rig: Rig, say: Say, rounds: int, models: list[str]) -> list[Line]:
+def whole_way1(rig: Rig, say: Say, rounds: int, models: list[str]) -> list[Line]:
     """From camera to predictions.json: the four processes, and A's flow."""
     lines: list[Line] = []
     url, peer = rig.cameras(1)[0], "A's flow rebuilt"
@@ -96,7 +116,7 @@ def whole_way(rig: Rig, say: Say, rounds: int, models: list[str]) -> list[Line]:
             say,
         )
         budgets = {peer: 1 / 12} if model == "animals" else {}
-        found = race_lines(f"whole-way {model}", result, "CPU-s/cam-min", budgets)
+        found = race_lines(f"whole-way1 {model}", result, "CPU-s/cam-min", budgets)
         ours = result.samples[CAMHERD]
         parts = ("capture", "inference", "aggregator", "gateway")
         found[0].remark += "; " + ", ".join(f"{p} {ours.note(p):.2g}" for p in parts)
