@@ -78,6 +78,7 @@ sdk_missing=false
 # unpacked, not installed.
 install_onnxruntime_headers() {
   local apt=$PWD/$sdk/apt mirror options
+  # shellcheck disable=SC2016  # apt's own variable
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
     'Codename: bookworm' 2>/dev/null | head -n 1 || true)
   rm -rf "$apt"

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "services/common/clock.h"
 
 namespace camherd::inference {
 namespace {
@@ -25,7 +25,7 @@ BatchGatherer::~BatchGatherer() { Stop(); }
 
 void BatchGatherer::Submit(Job& job) {
   absl::MutexLock lock(&mu_);
-  job.submitted = absl::Now();
+  job.submitted = Clock::Real().SteadyNow();
   if (stopped_) {
     job.status = absl::UnavailableError("the engine has stopped");
     job.state = Job::State::kDone;
@@ -36,7 +36,7 @@ void BatchGatherer::Submit(Job& job) {
 }
 
 absl::Status BatchGatherer::Finish(absl::Span<const std::unique_ptr<Job>> jobs,
-                                   absl::Time deadline) {
+                                   absl::Duration timeout) {
   const auto done = [&] {
     return std::all_of(jobs.begin(), jobs.end(), [](const auto& job) {
       return job->state == Job::State::kDone || job->state == Job::State::kNew;
@@ -45,7 +45,7 @@ absl::Status BatchGatherer::Finish(absl::Span<const std::unique_ptr<Job>> jobs,
   // Let go of after the lock: to give memory back may wait for others.
   std::vector<std::shared_ptr<void>> unused;
   absl::MutexLock lock(&mu_);
-  if (!mu_.AwaitWithDeadline(absl::Condition(&done), deadline)) {
+  if (!mu_.AwaitWithTimeout(absl::Condition(&done), timeout)) {
     for (const std::unique_ptr<Job>& job : jobs) {
       if (job->state != Job::State::kQueued) continue;
       queue_.erase(std::find(queue_.begin(), queue_.end(), job.get()));
@@ -110,11 +110,12 @@ void BatchGatherer::RunBatches() {
       mu_.Await(absl::Condition(&has_work));
       if (!stopped_) {
         // What leaves the queue while this waits is looked for again.
-        const absl::Time until = queue_.front()->submitted + max_delay_;
+        const absl::Duration waited =
+            Clock::Real().SteadyNow() - queue_.front()->submitted;
         const auto is_worth = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
           return queue_.empty() || IsWorth();
         };
-        mu_.AwaitWithDeadline(absl::Condition(&is_worth), until);
+        mu_.AwaitWithTimeout(absl::Condition(&is_worth), max_delay_ - waited);
       }
       if (stopped_) {
         for (Job* const job : queue_) {

@@ -40,7 +40,7 @@ class BatchGatherer {
 
    private:
     friend class BatchGatherer;
-    absl::Time submitted;
+    absl::Duration submitted;
     enum class State { kNew, kQueued, kRunning, kDone } state = State::kNew;
   };
   // Runs one batch on the gatherer's thread: fills `boxes` of each, or answers
@@ -54,9 +54,9 @@ class BatchGatherer {
   void Submit(Job& job);
 
   // Waits until all of them are done, and takes back those that no batch took
-  // before `deadline`: kUnavailable. Else their first status that is not OK.
+  // within `timeout`: kUnavailable. Else their first status that is not OK.
   absl::Status Finish(absl::Span<const std::unique_ptr<Job>> jobs,
-                      absl::Time deadline);
+                      absl::Duration timeout);
 
   int waiting() const;
 

@@ -14,8 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
-#include "services/common/log.h"
+#include "services/common/clock.h"
 #include "services/common/status_macros.h"
 #include "services/inference/batch_gatherer.h"
 #include "services/inference/detection_decoder.h"
@@ -453,7 +452,10 @@ absl::StatusOr<std::unique_ptr<OnnxruntimeEngine>> OnnxruntimeEngine::Create(
 
 absl::StatusOr<InferResult> OnnxruntimeEngine::Infer(
     absl::Span<const Picture> pictures, const InferOptions& options) {
-  const absl::Time deadline = absl::Now() + options.queue_timeout;
+  const absl::Duration start = Clock::Real().SteadyNow();
+  const auto left = [&] {
+    return options.queue_timeout - (Clock::Real().SteadyNow() - start);
+  };
   InferResult result;
   // What was handed to the gatherer, and which pictures those are.
   std::vector<std::unique_ptr<Job>> jobs;
@@ -464,7 +466,7 @@ absl::StatusOr<InferResult> OnnxruntimeEngine::Infer(
     const Letterbox letterbox =
         MakeLetterbox(picture.width, picture.height, input.width, input.height,
                       impl_->options.input);
-    if (!impl_->turns->Take(deadline - absl::Now())) {
+    if (!impl_->turns->Take(left())) {
       status = absl::UnavailableError("the onnxruntime engine had no turn");
       break;
     }
@@ -483,7 +485,7 @@ absl::StatusOr<InferResult> OnnxruntimeEngine::Infer(
     }
     result.undecodable_frames.push_back(picture.frame_index);
   }
-  status.Update(impl_->gatherer->Finish(jobs, deadline));
+  status.Update(impl_->gatherer->Finish(jobs, left()));
   CAMHERD_RETURN_IF_ERROR(status);
   for (size_t i = 0; i < jobs.size(); ++i) {
     const auto& [picture, letterbox] = placed[i];

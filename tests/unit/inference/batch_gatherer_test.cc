@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
+#include "services/common/clock.h"
 #include "tests/support/status_matchers.h"
 
 namespace camherd::inference {
@@ -30,7 +30,7 @@ Jobs MakeJobs(int count, InputSize input = {640, 384}) {
   return jobs;
 }
 
-absl::Time InAMinute() { return absl::Now() + absl::Minutes(1); }
+constexpr absl::Duration kMinute = absl::Minutes(1);
 
 // Notes the batches it is given, and holds the first until it is let go.
 class Device {
@@ -93,8 +93,8 @@ TEST_F(BatchGathererTest, GathersWhatSeveralCallsSubmitWhileTheDeviceWorks) {
   Submit(*gatherer, other);
   EXPECT_EQ(gatherer->waiting(), 6);
   device_.go_on.Notify();
-  CAMHERD_EXPECT_OK(gatherer->Finish(one, InAMinute()));
-  CAMHERD_EXPECT_OK(gatherer->Finish(other, InAMinute()));
+  CAMHERD_EXPECT_OK(gatherer->Finish(one, kMinute));
+  CAMHERD_EXPECT_OK(gatherer->Finish(other, kMinute));
   EXPECT_THAT(device_.sizes(), ElementsAre(1, 4, 2));
   EXPECT_EQ(other[2]->boxes.size(), 1);
 }
@@ -104,18 +104,18 @@ TEST_F(BatchGathererTest, AFullBatchDoesNotWaitForTheDelay) {
   const auto gatherer = Make(2, absl::Hours(1));
   const Jobs jobs = MakeJobs(2);
   Submit(*gatherer, jobs);
-  CAMHERD_EXPECT_OK(gatherer->Finish(jobs, InAMinute()));
+  CAMHERD_EXPECT_OK(gatherer->Finish(jobs, kMinute));
   EXPECT_THAT(device_.sizes(), ElementsAre(2));
 }
 
 TEST_F(BatchGathererTest, ABatchThatIsNotFullWaitsForTheDelayOnly) {
   device_.go_on.Notify();
   const auto gatherer = Make(100, absl::Milliseconds(30));
-  const absl::Time start = absl::Now();
+  const absl::Duration start = Clock::Real().SteadyNow();
   const Jobs jobs = MakeJobs(2);
   Submit(*gatherer, jobs);
-  CAMHERD_EXPECT_OK(gatherer->Finish(jobs, InAMinute()));
-  EXPECT_GE(absl::Now() - start, absl::Milliseconds(30));
+  CAMHERD_EXPECT_OK(gatherer->Finish(jobs, kMinute));
+  EXPECT_GE(Clock::Real().SteadyNow() - start, absl::Milliseconds(30));
   EXPECT_THAT(device_.sizes(), ElementsAre(2));
 }
 
@@ -131,8 +131,8 @@ TEST_F(BatchGathererTest, ABatchIsOfOneInputSizeAndTheOldestGoesFirst) {
   gatherer->Submit(*wide[1]);
   gatherer->Submit(*square[1]);
   device_.go_on.Notify();
-  CAMHERD_EXPECT_OK(gatherer->Finish(wide, InAMinute()));
-  CAMHERD_EXPECT_OK(gatherer->Finish(square, InAMinute()));
+  CAMHERD_EXPECT_OK(gatherer->Finish(wide, kMinute));
+  CAMHERD_EXPECT_OK(gatherer->Finish(square, kMinute));
   EXPECT_THAT(device_.sizes(), ElementsAre(1, 2, 2));
   EXPECT_THAT(device_.inputs(), ElementsAre(640, 640, 416));
 }
@@ -146,12 +146,12 @@ TEST_F(BatchGathererTest, TakesBackWhatIsNotRunInTime) {
   const auto memory = std::make_shared<int>(1);
   late[0]->memory = memory;
   Submit(*gatherer, late);
-  EXPECT_THAT(gatherer->Finish(late, absl::Now() + absl::Milliseconds(5)),
+  EXPECT_THAT(gatherer->Finish(late, absl::Milliseconds(5)),
               StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_EQ(memory.use_count(), 1);
   EXPECT_EQ(gatherer->waiting(), 0);
   device_.go_on.Notify();
-  CAMHERD_EXPECT_OK(gatherer->Finish(first, InAMinute()));
+  CAMHERD_EXPECT_OK(gatherer->Finish(first, kMinute));
   EXPECT_THAT(device_.sizes(), ElementsAre(1));
 }
 
@@ -162,7 +162,7 @@ TEST_F(BatchGathererTest, LetsGoOfTheMemoryBeforeTheCallIsFinished) {
   const auto memory = std::make_shared<int>(1);
   for (const auto& job : jobs) job->memory = memory;
   Submit(*gatherer, jobs);
-  CAMHERD_EXPECT_OK(gatherer->Finish(jobs, InAMinute()));
+  CAMHERD_EXPECT_OK(gatherer->Finish(jobs, kMinute));
   EXPECT_EQ(memory.use_count(), 1);
 }
 
@@ -172,7 +172,7 @@ TEST_F(BatchGathererTest, AFailureOfTheDeviceIsEverysInItsBatch) {
   const auto gatherer = Make(2, absl::Hours(1));
   const Jobs jobs = MakeJobs(2);
   Submit(*gatherer, jobs);
-  EXPECT_THAT(gatherer->Finish(jobs, InAMinute()),
+  EXPECT_THAT(gatherer->Finish(jobs, kMinute),
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
@@ -185,13 +185,13 @@ TEST_F(BatchGathererTest, StopEndsWhatWaits) {
   Submit(*gatherer, waiting);
   std::thread stopper([&] { gatherer->Stop(); });
   device_.go_on.Notify();
-  const absl::Status status = gatherer->Finish(waiting, InAMinute());
+  const absl::Status status = gatherer->Finish(waiting, kMinute);
   stopper.join();
   // The first may still have been taken before the stop was seen.
   EXPECT_TRUE(status.ok() || absl::IsUnavailable(status)) << status;
   const Jobs late = MakeJobs(1);
   Submit(*gatherer, late);
-  EXPECT_THAT(gatherer->Finish(late, InAMinute()),
+  EXPECT_THAT(gatherer->Finish(late, kMinute),
               StatusIs(absl::StatusCode::kUnavailable));
 }
 
@@ -205,7 +205,7 @@ TEST_F(BatchGathererTest, ManyCallersAreAllAnswered) {
       for (int round = 0; round < 50; ++round) {
         const Jobs jobs = MakeJobs(1 + round % 7, {round % 2 == 0 ? 640 : 416});
         Submit(*gatherer, jobs);
-        ASSERT_TRUE(gatherer->Finish(jobs, InAMinute()).ok());
+        ASSERT_TRUE(gatherer->Finish(jobs, kMinute).ok());
         for (const auto& job : jobs) {
           count += static_cast<int>(job->boxes.size());
         }

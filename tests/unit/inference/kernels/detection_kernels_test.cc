@@ -3,6 +3,8 @@
 // Tests of the kernels that need nothing but a compiler: by default the host's,
 // on pictures and outputs whose answer is known; with --cuda those of the GPU
 // against the host's, on random ones; with --bench how fast the GPU is.
+#include "services/inference/kernels/detection_kernels.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -13,7 +15,6 @@
 #include <string>
 #include <vector>
 
-#include "services/inference/kernels/detection_kernels.h"
 #include "services/inference/kernels/host_device.h"
 #ifdef CAMHERD_CUDA
 // Only to move what is compared.
@@ -373,7 +374,7 @@ int main(int argc, char** argv) {
     return camherd::inference::RunCuda(how == "--bench");
   }
   if (!how.empty()) {
-    std::printf("usage: kernels_test [--cuda | --bench]\n");
+    std::printf("usage: detection_kernels_test [--cuda | --bench]\n");
     return 2;
   }
   return camherd::inference::RunHost();
