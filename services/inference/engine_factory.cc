@@ -101,31 +101,27 @@ absl::StatusOr<std::string> NativeWeights(const EngineFactoryOptions& options,
   return weights;
 }
 
-// What the engines of this process have in common.
-template <typename NativeEngine>
-typename NativeEngine::Options NativeOptions(
-    const EngineFactoryOptions& options, const ModelManifest& manifest,
-    const std::string& weights) {
-  typename NativeEngine::Options engine;
-  engine.weights = weights;
-  engine.input = manifest.input;
-  engine.output = manifest.output;
-  engine.class_names =
+DetectorSpec SpecOf(const EngineFactoryOptions& options,
+                    const ModelManifest& manifest, const std::string& weights) {
+  DetectorSpec spec;
+  spec.weights = weights;
+  spec.input = manifest.input;
+  spec.output = manifest.output;
+  spec.class_names =
       manifest.class_names.empty() ? manifest.classes : manifest.class_names;
-  engine.classes = manifest.classes;
-  engine.rectangular =
+  spec.classes = manifest.classes;
+  spec.rectangular =
       manifest.input.shape == "auto" && options.input_shape == "auto";
-  engine.scaled_decoding = options.scaled_decoding;
-  engine.cache_dir = absl::StrCat(options.cache_dir, "/", manifest.name);
-  engine.max_pixels = options.max_frame_pixels;
-  return engine;
+  spec.scaled_decoding = options.scaled_decoding;
+  spec.cache_dir = absl::StrCat(options.cache_dir, "/", manifest.name);
+  spec.max_pixels = options.max_frame_pixels;
+  return spec;
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeOpenvinoEngine(
     const EngineFactoryOptions& options, const EngineRequest& request,
     const std::string& weights) {
-  auto engine =
-      NativeOptions<OpenvinoEngine>(options, request.manifest, weights);
+  OpenvinoEngine::Options engine{SpecOf(options, request.manifest, weights)};
   const bool any = options.precision == "auto" || options.precision == "int8";
   engine.precisions = any ? request.manifest.precisions
                           : std::vector<std::string>{options.precision};
@@ -150,8 +146,7 @@ bool WantsGpu(const EngineFactoryOptions& options) {
 absl::StatusOr<std::unique_ptr<Engine>> MakeOnnxruntimeEngine(
     const EngineFactoryOptions& options, InferenceMetrics* metrics,
     const EngineRequest& request, const std::string& weights) {
-  auto engine =
-      NativeOptions<OnnxruntimeEngine>(options, request.manifest, weights);
+  OnnxruntimeEngine::Options engine{SpecOf(options, request.manifest, weights)};
   engine.provider = options.gpu_provider == "tensorrt"
                         ? OnnxruntimeEngine::Provider::kTensorrt
                         : OnnxruntimeEngine::Provider::kCuda;

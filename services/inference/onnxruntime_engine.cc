@@ -21,7 +21,6 @@
 #include "services/inference/jpeg_decoder.h"
 #include "services/inference/kernels/host_device.h"
 #include "services/inference/letterbox.h"
-#include "services/inference/shared_bitmap.h"
 #include "services/inference/turns.h"
 #ifdef CAMHERD_CUDA
 #include "services/inference/kernels/cuda_device.h"
@@ -32,8 +31,6 @@ namespace {
 
 using Job = BatchGatherer::Job;
 
-// Sides of the input are multiples of the network's largest stride.
-constexpr int kStride = 32;
 // Pictures in work, in batches of the device: one runs, the next are filled.
 constexpr int kBatchesAhead = 3;
 
@@ -66,7 +63,7 @@ absl::StatusOr<std::unique_ptr<DetectionDevice>> MakeDevice(
 
 // Both providers take their options by key, and the stream by address.
 void AppendTensorrt(const OnnxruntimeEngine::Options& options, void* stream,
-                    absl::string_view input_name,
+                    absl::string_view input_name, bool dynamic,
                     Ort::SessionOptions& session) {
   const OrtApi& api = Ort::GetApi();
   OrtTensorRTProviderOptionsV2* made = nullptr;
@@ -78,7 +75,8 @@ void AppendTensorrt(const OnnxruntimeEngine::Options& options, void* stream,
   const auto shape = [&](int batch, int height, int width) {
     return absl::StrCat(input_name, ":", batch, "x3x", height, "x", width);
   };
-  const int least = options.rectangular ? kStride : options.input.height;
+  const int least = dynamic && options.rectangular ? DetectorSpec::kStride
+                                                   : options.input.height;
   const std::string min = shape(1, least, options.input.width);
   const std::string opt = shape(std::min(8, options.max_batch),
                                 options.input.height, options.input.width);
@@ -169,7 +167,6 @@ struct OnnxruntimeEngine::Impl {
 
   absl::Status Load();
   absl::Status CheckInput();
-  InputSize SizeFor(const Picture& picture) const;
   absl::Status RunBatch(absl::Span<Job* const> jobs);
   absl::Status CheckOutput(const InputSize& input);
 
@@ -194,7 +191,7 @@ absl::Status OnnxruntimeEngine::Impl::Load() {
       made.SetGraphOptimizationLevel(ORT_DISABLE_ALL);
     } else if (on_gpu) {
       if (options.provider == Provider::kTensorrt) {
-        AppendTensorrt(options, device->stream(), input_name, made);
+        AppendTensorrt(options, device->stream(), input_name, dynamic, made);
       }
       AppendCuda(options, device->stream(), made);
     }
@@ -218,10 +215,7 @@ absl::Status OnnxruntimeEngine::Impl::Load() {
                   : absl::InvalidArgumentError(message);
   }
   // A wide camera's, so that the first batch does not wait for it.
-  Picture wide;
-  wide.width = 1920;
-  wide.height = 1080;
-  return CheckOutput(SizeFor(wide));
+  return CheckOutput(options.SizeFor(1920, 1080, dynamic));
 }
 
 absl::Status OnnxruntimeEngine::Impl::CheckInput() {
@@ -256,18 +250,10 @@ absl::Status OnnxruntimeEngine::Impl::CheckInput() {
   }
   if (shape[0] == 1) options.max_batch = 1;
   dynamic = shape[2] == -1 && shape[3] == -1;
-  options.rectangular = options.rectangular && dynamic;
   Ort::AllocatorWithDefaultOptions allocator;
   input_name = session.GetInputNameAllocated(0, allocator).get();
   output_name = session.GetOutputNameAllocated(0, allocator).get();
   return absl::OkStatus();
-}
-
-InputSize OnnxruntimeEngine::Impl::SizeFor(const Picture& picture) const {
-  return options.rectangular
-             ? MinimalInput(picture.width, picture.height, options.input,
-                            kStride)
-             : InputSize{options.input.width, options.input.height};
 }
 
 absl::Status OnnxruntimeEngine::Impl::CheckOutput(const InputSize& input) {
@@ -366,14 +352,8 @@ absl::Status OnnxruntimeEngine::Impl::RunBatch(absl::Span<Job* const> jobs) {
 absl::StatusOr<std::unique_ptr<Job>> OnnxruntimeEngine::Impl::Prepare(
     const Picture& picture, const Letterbox& letterbox,
     const InferOptions& infer) {
-  CAMHERD_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const Bitmap> bitmap,
-      SharedBitmap::Decode(
-          picture,
-          {.max_pixels = options.max_pixels,
-           .rgb = options.input.color == "rgb",
-           .cover_width = options.scaled_decoding ? letterbox.width : 0,
-           .cover_height = options.scaled_decoding ? letterbox.height : 0}));
+  CAMHERD_ASSIGN_OR_RETURN(const std::shared_ptr<const Bitmap> bitmap,
+                           options.Decode(picture, letterbox));
   auto job = std::make_unique<Job>();
   job->picture = {.width = bitmap->width,
                   .height = bitmap->height,
@@ -462,7 +442,8 @@ absl::StatusOr<InferResult> OnnxruntimeEngine::Infer(
   std::vector<std::pair<const Picture*, Letterbox>> placed;
   absl::Status status;
   for (const Picture& picture : pictures) {
-    const InputSize input = impl_->SizeFor(picture);
+    const InputSize input =
+        impl_->options.SizeFor(picture.width, picture.height, impl_->dynamic);
     const Letterbox letterbox =
         MakeLetterbox(picture.width, picture.height, input.width, input.height,
                       impl_->options.input);
@@ -498,12 +479,7 @@ absl::StatusOr<InferResult> OnnxruntimeEngine::Infer(
 }
 
 JpegSize OnnxruntimeEngine::DecodedSize(const Picture& picture) const {
-  if (!impl_->options.scaled_decoding) return {picture.width, picture.height};
-  // The least rectangle holds a picture of the same size as the square does.
-  const InputSpec& input = impl_->options.input;
-  const Letterbox letterbox = MakeLetterbox(picture.width, picture.height,
-                                            input.width, input.height, input);
-  return {letterbox.width, letterbox.height};
+  return impl_->options.DecodedSize(picture);
 }
 
 void OnnxruntimeEngine::Stop() {

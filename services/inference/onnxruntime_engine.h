@@ -9,8 +9,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "services/inference/detector_spec.h"
 #include "services/inference/engine.h"
-#include "services/inference/model_manifest.h"
 
 namespace camherd::inference {
 
@@ -27,30 +27,19 @@ namespace camherd::inference {
 class OnnxruntimeEngine : public Engine {
  public:
   enum class Provider { kCpu, kCuda, kTensorrt };
-  struct Options {
-    // .onnx, one float32 input [B, 3, H, W], one output as DetectionDecoder
-    // takes it.
-    std::string weights;
-    InputSpec input;
-    std::string output;
-    std::vector<std::string> class_names;
-    std::vector<std::string> classes;
+  // `weights`: .onnx, one float32 input [B, 3, H, W], one output.
+  struct Options : DetectorSpec {
     Provider provider = Provider::kCpu;
     // Number of the GPU.
     int gpu = 0;
     // TensorFloat-32 on GPUs that have it: "tf32" instead of "f32".
     bool tf32 = true;
-    bool rectangular = true;
-    bool scaled_decoding = true;
     // Most pictures of a batch, where the network takes more than one, and
     // longest wait for them.
     int max_batch = 32;
     absl::Duration max_delay = absl::Milliseconds(5);
     // Threads of the CPU provider; 0: one a core.
     int threads = 0;
-    // Where TensorRT keeps its engines.
-    std::string cache_dir;
-    int64_t max_pixels = 33177600;
   };
 
   // Loads the network and runs it once; seconds, with TensorRT minutes the

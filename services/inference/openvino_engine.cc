@@ -18,14 +18,11 @@
 #include "services/common/status_macros.h"
 #include "services/inference/detection_decoder.h"
 #include "services/inference/letterbox.h"
-#include "services/inference/shared_bitmap.h"
 #include "services/inference/turns.h"
 
 namespace camherd::inference {
 namespace {
 
-// Sides of the input are multiples of the network's largest stride.
-constexpr int kStride = 32;
 // Shapes of input that are compiled; pictures of further ones get the square.
 constexpr size_t kMaxShapes = 6;
 
@@ -122,10 +119,7 @@ absl::Status OpenvinoEngine::Impl::Load() {
   }
   dynamic = shape[2].is_dynamic() && shape[3].is_dynamic();
   // A wide camera's, so that the first batch does not wait for it.
-  const InputSize first =
-      dynamic && options.rectangular
-          ? MinimalInput(1920, 1080, options.input, kStride)
-          : InputSize{options.input.width, options.input.height};
+  const InputSize first = options.SizeFor(1920, 1080, dynamic);
   absl::MutexLock lock(&shapes_mu);
   return Compile(first).status();
 }
@@ -173,9 +167,7 @@ absl::StatusOr<OpenvinoEngine::Impl::Shape*> OpenvinoEngine::Impl::ShapeFor(
     const Picture& picture) {
   const InputSize square{options.input.width, options.input.height};
   const InputSize best =
-      dynamic && options.rectangular
-          ? MinimalInput(picture.width, picture.height, options.input, kStride)
-          : square;
+      options.SizeFor(picture.width, picture.height, dynamic);
   absl::MutexLock lock(&shapes_mu);
   auto found = shapes.find(best);
   if (found == shapes.end() && shapes.size() >= kMaxShapes) {
@@ -194,14 +186,8 @@ absl::StatusOr<std::vector<camherd::v1::Detection>> OpenvinoEngine::Impl::Look(
   const Letterbox letterbox =
       MakeLetterbox(picture.width, picture.height, shape->input.width,
                     shape->input.height, options.input);
-  CAMHERD_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const Bitmap> bitmap,
-      SharedBitmap::Decode(
-          picture,
-          {.max_pixels = options.max_pixels,
-           .rgb = options.input.color == "rgb",
-           .cover_width = options.scaled_decoding ? letterbox.width : 0,
-           .cover_height = options.scaled_decoding ? letterbox.height : 0}));
+  CAMHERD_ASSIGN_OR_RETURN(const std::shared_ptr<const Bitmap> bitmap,
+                           options.Decode(picture, letterbox));
   ov::InferRequest request;
   {
     absl::MutexLock lock(&shape->mu);
@@ -284,12 +270,7 @@ absl::StatusOr<InferResult> OpenvinoEngine::Infer(
 }
 
 JpegSize OpenvinoEngine::DecodedSize(const Picture& picture) const {
-  if (!impl_->options.scaled_decoding) return {picture.width, picture.height};
-  // The least rectangle holds a picture of the same size as the square does.
-  const InputSpec& input = impl_->options.input;
-  const Letterbox letterbox = MakeLetterbox(picture.width, picture.height,
-                                            input.width, input.height, input);
-  return {letterbox.width, letterbox.height};
+  return impl_->options.DecodedSize(picture);
 }
 
 void OpenvinoEngine::Stop() {

@@ -8,8 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "services/inference/detector_spec.h"
 #include "services/inference/engine.h"
-#include "services/inference/model_manifest.h"
 
 namespace camherd::inference {
 
@@ -27,23 +27,14 @@ namespace camherd::inference {
 // Thread-safe.
 class OpenvinoEngine : public Engine {
  public:
-  struct Options {
-    // .onnx or .xml, one input [1, 3, H, W], one output as DetectionDecoder
-    // takes it. Quantized (it holds FakeQuantize), its precision is "int8".
-    std::string weights;
-    InputSpec input;
-    std::string output;
-    std::vector<std::string> class_names;
-    std::vector<std::string> classes;
+  // `weights`: .onnx or .xml, one input [1, 3, H, W], one output. Quantized (it
+  // holds FakeQuantize), its precision is "int8".
+  struct Options : DetectorSpec {
     // The first of these that the processor has, "bf16" or "f32"; every one has
     // f32.
     std::vector<std::string> precisions = {"f32"};
-    bool rectangular = true;
-    bool scaled_decoding = true;
     // 0: one a core.
     int streams = 0;
-    std::string cache_dir;
-    int64_t max_pixels = 33177600;
   };
 
   // Reads and compiles the network; seconds, or well under one from the cache.

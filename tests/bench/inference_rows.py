@@ -36,7 +36,9 @@ def python_models(rig: Rig) -> Path:
     shutil.copytree(ROOT / "models", folder, dirs_exist_ok=True, ignore=ignored)
     for manifest in folder.glob("*/model.yaml"):
         text = manifest.read_text()
-        manifest.write_text(text.replace("engines: [onnxruntime, openvino, venv]", "engines: [venv]"))
+        manifest.write_text(
+            text.replace("engines: [onnxruntime, openvino, venv]", "engines: [venv]")
+        )
     return folder
 
 

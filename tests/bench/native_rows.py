@@ -7,17 +7,24 @@ import contextlib
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import grpc
 from measure import Contender, Samples, cpu_seconds, race, tree_cpu_seconds
 from rig import ROOT, BenchError, Rig, Running
 from table import CAMHERD, Line, Say
 
 MODEL = "yolo_v8"
 ULTRALYTICS, RAW = "ultralytics predict(rect=False)", "benchmark_app, the network alone"
+SMALL = "camherd, 640x480"
+ONE_CALLER, TWO_CALLERS = "camherd, 2 streams, 1 caller", "camherd, 2 streams, 2 callers"
+# Most that ours may take over the raw network, ms.
+OVERHEAD = {CAMHERD: 12, SMALL: 4}
 # Pictures of one measurement.
 PICTURES = 30
 
@@ -80,24 +87,36 @@ def weights_with_int8(rig: Rig, quantizer: Path, say: Say) -> Path:
     return folder
 
 
-def _detector(rig: Rig, service: Running) -> Contender:
-    """Detect, one picture after the other; CPU of the service alone."""
+def _detector(
+    rig: Rig, service: Running, stack: contextlib.ExitStack, jpegs: list[Path], callers: int = 1
+) -> Contender:
+    """Detect, one picture after the other for each caller; CPU of the service alone."""
     messages = rig.messages("inference_service")
-    jpegs = [path.read_bytes() for path in rig.jpegs()]
+    requests = [messages.DetectRequest(model=MODEL, jpeg=path.read_bytes()) for path in jpegs]
+    # One channel for all calls, as the gateway has it.
+    channel = stack.enter_context(grpc.insecure_channel(service.address))
+    detect = channel.unary_unary(
+        "/camherd.v1.InferenceService/Detect",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=messages.DetectResponse.FromString,
+    )
 
     def look(count: int) -> None:
         for n in range(count):
-            request = messages.DetectRequest(model=MODEL, jpeg=jpegs[n % len(jpegs)])
-            answer = messages.DetectResponse
-            rig.call(service.address, "InferenceService", "Detect", request, answer)
+            detect(requests[n % len(requests)], timeout=60)
 
     look(3)
 
     def measure() -> tuple[float, dict[str, float]]:
+        threads = [threading.Thread(target=look, args=(PICTURES,)) for _ in range(callers)]
         before, start = cpu_seconds(service.pid), time.monotonic()
-        look(PICTURES)
-        wall = (time.monotonic() - start) / PICTURES
-        return 1000 * (cpu_seconds(service.pid) - before) / PICTURES, {"wall ms": 1000 * wall}
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seen = PICTURES * callers
+        wall = (time.monotonic() - start) / seen
+        return 1000 * (cpu_seconds(service.pid) - before) / seen, {"wall ms": 1000 * wall}
 
     return Contender("", measure)
 
@@ -152,41 +171,72 @@ def _raw(python: Path, network: Path) -> Contender:
     return Contender(RAW, measure)
 
 
+def _small(rig: Rig) -> list[Path]:
+    """The same pictures at 640x480."""
+    paths = []
+    for large in rig.jpegs():
+        path = rig.folder("jpegs_640x480") / large.name
+        if not path.exists():
+            command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(large)]
+            subprocess.run([*command, "-vf", "scale=640:480", "-q:v", "2", str(path)], check=True)
+        paths.append(path)
+    return paths
+
+
 def native(rig: Rig, say: Say, rounds: int) -> list[Line]:
-    """One picture of 1080p, one thread."""
+    """One picture of 1080p, one thread; and two callers of two threads."""
     quantizer = python_with(rig, "quantizer", ROOT / "models/requirements_quantize.txt", say)
     requirements = ROOT / "models/animals/requirements_animals.txt"
     ultralytics = python_with(rig, "ultralytics", requirements, say)
     os.environ["CAMHERD_WEIGHTS_DIR"] = str(weights_with_int8(rig, quantizer, say))
     with contextlib.ExitStack() as stack:
         contenders = []
-        for number, (name, (settings, _)) in enumerate(WAYS.items()):
-            data = rig.folder(f"native{number}")
+
+        def start(number: int, settings: dict[str, str]) -> Running:
             fixed = {
                 "aggregator": rig.null_backend().address,
                 "models_dir": str(ROOT / "models"),
                 "streams": "1",
                 "prepare": MODEL,
             }
+            data = rig.folder(f"native{number}")
             log = rig.work / f"native{number}.log"
             service = stack.enter_context(rig.service("inference", log, data, fixed | settings))
             rig.prepare_model(service.address, MODEL, say)
-            contenders.append(Contender(name, _detector(rig, service).measure))
+            return service
+
+        def add(name: str, service: Running, jpegs: list[Path], callers: int = 1) -> None:
+            measure = _detector(rig, service, stack, jpegs, callers).measure
+            contenders.append(Contender(name, measure))
+
+        services = [start(n, settings) for n, (settings, _) in enumerate(WAYS.values())]
+        for name, service in zip(WAYS, services, strict=True):
+            add(name, service, rig.jpegs())
+        add(SMALL, services[0], _small(rig))
+        two = start(len(WAYS), WAYS[CAMHERD][0] | {"streams": "2"})
+        add(ONE_CALLER, two, rig.jpegs())
+        add(TWO_CALLERS, two, rig.jpegs(), callers=2)
         os.environ.pop("CAMHERD_WEIGHTS_DIR")
         contenders.append(_ultralytics(rig, ultralytics, stack))
         contenders.append(_raw(quantizer, rig.work / "weights" / "yolov8n_dynamic.onnx"))
         result = race(contenders, rounds, say)
-    peer = result.samples[ULTRALYTICS].median
-    lines = [_line(name, samples, peer) for name, samples in result.samples.items()]
+    lines = [_line(samples, result.samples) for samples in result.samples.values()]
     if result.disturbed:
         lines[0].remark += f"; DISTURBED: others used up to {result.foreign:.0%} of the machine"
     return lines
 
 
-def _line(name: str, samples: Samples, peer: float) -> Line:
+def _line(samples: Samples, all_samples: dict[str, Samples]) -> Line:
+    name = samples.name
     remark = f"{min(samples.costs):.3g} to {max(samples.costs):.3g}"
     line = Line("native", name, samples.median, "CPU-ms per picture", remark=remark)
+    raw = all_samples[RAW].median
     if name in WAYS:
-        line.ratio, line.budget = samples.median / peer, WAYS[name][1]
+        line.ratio, line.budget = samples.median / all_samples[ULTRALYTICS].median, WAYS[name][1]
         line.remark += f"; of {ULTRALYTICS}"
+    if name in OVERHEAD:
+        line.remark += f"; {samples.median - raw:.3g} ms over the network, of {OVERHEAD[name]}"
+    if name == TWO_CALLERS:
+        walls = [statistics.median(all_samples[who].notes["wall ms"]) for who in (ONE_CALLER, name)]
+        line.remark += f"; {walls[0] / walls[1]:.3g} times the throughput of one, of at least 1.6"
     return line
