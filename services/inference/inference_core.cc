@@ -82,6 +82,11 @@ absl::Status InferenceCore::Batch::AddFrame(camherd::v1::Frame frame) {
         "more frames than the ", manifest.frames_size(), " of the manifest"));
   }
   const auto& info = manifest.frames(index);
+  if (frame.has_info() && frame.info().frame_seq() != info.frame_seq()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("frame ", index, " must be frame_seq ", info.frame_seq(),
+                     " as in the manifest, got ", frame.info().frame_seq()));
+  }
   if (static_cast<int64_t>(frame.jpeg().size()) != info.size_bytes()) {
     return absl::DataLossError(
         absl::StrCat("frame ", index, " has ", frame.jpeg().size(),
@@ -148,8 +153,15 @@ absl::Status InferenceCore::CheckHeader(const InferBatchHeader& header,
                      " frames, got ", manifest.frames_size()));
   }
   *bytes = 0;
+  int64_t last_seq = 0;
   for (int i = 0; i < manifest.frames_size(); ++i) {
     const auto& frame = manifest.frames(i);
+    if (frame.frame_seq() <= last_seq) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("manifest.frames[", i, "].frame_seq must be over ",
+                       last_seq, ", got ", frame.frame_seq()));
+    }
+    last_seq = frame.frame_seq();
     if (frame.sha256().size() != kDigestBytes) {
       return absl::InvalidArgumentError(
           absl::StrCat("manifest.frames[", i, "].sha256 must be 32 bytes, got ",
@@ -327,9 +339,6 @@ absl::StatusOr<ResultsCache::Results> InferenceCore::Infer(const Batch& batch) {
                   {"error", size.status()}});
     }
   }
-  if (metrics_ != nullptr && !undecodable.empty()) {
-    metrics_->FramesUndecodable(static_cast<int>(undecodable.size()));
-  }
   const auto& models = batch.header_.manifest().models();
   std::vector<ModelRegistry::Use> uses;
   uses.reserve(static_cast<size_t>(models.size()));
@@ -359,6 +368,15 @@ absl::StatusOr<ResultsCache::Results> InferenceCore::Infer(const Batch& batch) {
         absl::FailedPreconditionError(absl::StrCat(
             "all models are FAILED: ", absl::StrJoin(reasons, "; "))),
         options_.model_retry);
+  }
+  if (metrics_ != nullptr) {
+    // Once each, however many models looked at it.
+    std::set<int> broken;
+    for (const ModelResult& result : results) {
+      broken.insert(result.undecodable_frames().begin(),
+                    result.undecodable_frames().end());
+    }
+    metrics_->FramesUndecodable(static_cast<int>(broken.size()));
   }
   return results;
 }
@@ -445,10 +463,6 @@ absl::StatusOr<ModelResult> InferenceCore::InferModel(
   }
   for (const int index : found->undecodable_frames) {
     result.add_undecodable_frames(index);
-  }
-  if (metrics_ != nullptr) {
-    metrics_->FramesUndecodable(
-        static_cast<int>(found->undecodable_frames.size()));
   }
   std::sort(result.mutable_undecodable_frames()->begin(),
             result.mutable_undecodable_frames()->end());

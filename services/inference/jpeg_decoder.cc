@@ -66,10 +66,12 @@ absl::StatusOr<Bitmap> DecodeJpeg(absl::string_view jpeg,
   bitmap.pixels.reset(
       new uint8_t[static_cast<size_t>(bitmap.width) * bitmap.height * 3]);
   // A warning (cut short, bits wrong) is an error here: half a grey picture
-  // must not be looked at as if it were one.
+  // must not be looked at as if it were one. So is a progressive picture of
+  // more than 500 scans, each of which costs as much as a whole one.
   if (tjDecompress2(handle.get(), Bytes(jpeg), jpeg.size(), bitmap.pixels.get(),
                     bitmap.width, 0, bitmap.height,
-                    options.rgb ? TJPF_RGB : TJPF_BGR, 0) != 0) {
+                    options.rgb ? TJPF_RGB : TJPF_BGR,
+                    TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS) != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("broken JPEG: ", tjGetErrorStr2(handle.get())));
   }

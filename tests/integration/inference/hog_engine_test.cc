@@ -15,11 +15,14 @@
 #include "services/common/file.h"
 #include "services/inference/jpeg_decoder.h"
 #include "tests/support/status_matchers.h"
+#include "tests/unit/inference/broken_jpegs.h"
 #include "tests/unit/inference/fakes.h"
 
 namespace camherd::inference {
 namespace {
 
+using ::camherd::inference::testing::BrokenJpeg;
+using ::camherd::inference::testing::BrokenJpegs;
 using ::camherd::inference::testing::MakeJpeg;
 using ::camherd::testing::StatusIs;
 using ::testing::ElementsAre;
@@ -77,11 +80,15 @@ TEST_F(HogEngineTest, TakesPicturesOfAnySize) {
   }
 }
 
-TEST_F(HogEngineTest, ListsABrokenPicture) {
-  const std::string jpeg = MakeJpeg(640, 480);
-  const auto result = Infer(jpeg.substr(0, jpeg.size() / 2));
-  CAMHERD_ASSERT_OK(result);
-  EXPECT_THAT(result->undecodable_frames, ElementsAre(0));
+TEST_F(HogEngineTest, ListsBrokenPicturesAndLooksAtTheOthers) {
+  const std::string good = MakeJpeg();
+  for (const BrokenJpeg& broken : BrokenJpegs()) {
+    const std::vector<Picture> pictures = {
+        {0, good, 64, 48}, {1, broken.bytes, 160, 120}, {2, good, 64, 48}};
+    const auto result = engine_->Infer(pictures, {});
+    CAMHERD_ASSERT_OK(result) << broken.name;
+    EXPECT_THAT(result->undecodable_frames, ElementsAre(1)) << broken.name;
+  }
 }
 
 TEST_F(HogEngineTest, PicturesTakeTurnsWithThoseOfALargeBatch) {
