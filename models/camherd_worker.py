@@ -33,8 +33,9 @@ descriptor is given as `--worker FD`. All integers are big-endian.
          "box": [x1, y1, x2, y2]}], "blobs": []}
       {"type": "error", "id": int, "reason": str, "blobs": []}
 
-`id` 0 in an error: the model could not be loaded. End of file: the service
-is gone, the worker exits. Standard output and error are log text.
+`id` 0 in an error: the model could not be loaded. A worker that is out of
+memory exits without an answer. End of file: the service is gone, the worker
+exits. Standard output and error are log text.
 """
 
 from __future__ import annotations
@@ -153,6 +154,12 @@ def _detect(detector: Detector, header: dict[str, Any], blobs: list[bytes]) -> d
     return {"undecodable": undecodable, "detections": detections}
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch, OpenCV and ONNX Runtime say it in words: "can't allocate memory",
+    # "Failed to allocate", "bad allocation".
+    return isinstance(error, MemoryError) or "alloc" in str(error)
+
+
 def _work(model: Model, sock: socket.socket) -> int:
     header, _ = receive(sock)
     if header.get("type") != "configure" or header.get("protocol") != PROTOCOL:
@@ -189,6 +196,9 @@ def _work(model: Model, sock: socket.socket) -> int:
             answer = {"type": "result", "id": header["id"], **_detect(detector, header, blobs)}
         except Exception as error:
             traceback.print_exc()
+            if _is_out_of_memory(error):
+                # What it holds it would hold for every batch to come.
+                return 1
             reason = f"{type(error).__name__}: {error}"
             answer = {"type": "error", "id": header["id"], "reason": reason[:2000]}
         send(sock, answer)

@@ -30,6 +30,9 @@ extern char** environ;
 namespace camherd::inference {
 namespace {
 
+// Of the output at once: 1 MiB, sixteen times what a pipe holds.
+constexpr int kMaxReads = 64;
+
 // What the child needs, made before fork(): between fork and exec only
 // async-signal-safe calls are allowed.
 struct ExecPlan {
@@ -175,7 +178,8 @@ ChildProcess::~ChildProcess() {
 
 bool ChildProcess::ReadOutput(const LineSplitter::LineFn& line) {
   std::array<char, 16384> buffer;
-  for (;;) {
+  // A child that prints without end must not keep us here.
+  for (int reads = 0; reads < kMaxReads; ++reads) {
     const ssize_t n = read(output_fd_, buffer.data(), buffer.size());
     if (n > 0) {
       lines_.Add(absl::string_view(buffer.data(), n), line);
@@ -186,6 +190,7 @@ bool ChildProcess::ReadOutput(const LineSplitter::LineFn& line) {
     lines_.Finish(line);
     return false;
   }
+  return true;
 }
 
 bool ChildProcess::HasExited() const {

@@ -53,7 +53,7 @@ class ChildProcess {
   int exit_fd() const { return pidfd_; }
   pid_t pid() const { return pid_; }
 
-  // Reads what is there; false at the end of the output.
+  // Reads what is there, 1 MiB at most; false at the end of the output.
   bool ReadOutput(const LineSplitter::LineFn& line);
 
   bool HasExited() const;

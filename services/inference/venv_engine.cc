@@ -12,6 +12,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/common/clock.h"
@@ -20,6 +21,7 @@
 #include "services/common/status_macros.h"
 #include "services/common/utf8.h"
 #include "services/inference/environment.h"
+#include "services/inference/jpeg_decoder.h"
 #include "services/inference/nms.h"
 
 namespace camherd::inference {
@@ -46,11 +48,13 @@ absl::StatusOr<json> ParseHeader(const std::string& text) {
   return message;
 }
 
+// One line.
 std::string StringOf(const json& message, const char* key) {
   const auto found = message.find(key);
-  return found != message.end() && found->is_string()
-             ? ToUtf8(found->get<std::string>().substr(0, kMaxReason))
-             : std::string();
+  if (found == message.end() || !found->is_string()) return {};
+  std::string text = ToUtf8(found->get<std::string>().substr(0, kMaxReason));
+  std::replace_if(text.begin(), text.end(), absl::ascii_iscntrl, ' ');
+  return text;
 }
 
 bool HasId(const json& message, int64_t id) {
@@ -220,6 +224,11 @@ absl::StatusOr<std::unique_ptr<VenvWorker>> VenvEngine::StartWorker() {
   return worker;
 }
 
+void VenvEngine::Pause(Backoff& backoff) {
+  pollfd entry = {stop_.fd(), POLLIN, 0};
+  poll(&entry, 1, static_cast<int>(absl::ToInt64Milliseconds(backoff.Next())));
+}
+
 void VenvEngine::RunSlot() {
   Backoff backoff(options_.restart_backoff);
   std::unique_ptr<VenvWorker> worker;
@@ -241,9 +250,7 @@ void VenvEngine::RunSlot() {
               " cannot be started: ", started.status().message())));
           return;
         }
-        pollfd entry = {stop_.fd(), POLLIN, 0};
-        poll(&entry, 1,
-             static_cast<int>(absl::ToInt64Milliseconds(backoff.Next())));
+        Pause(backoff);
         continue;
       }
       worker = *std::move(started);
@@ -260,15 +267,17 @@ void VenvEngine::RunSlot() {
       LogWarning("worker failed while idle, starting it anew",
                  {{"model", options_.model}, {"error", idle}});
       worker.reset();
-      pollfd entry = {stop_.fd(), POLLIN, 0};
-      poll(&entry, 1,
-           static_cast<int>(absl::ToInt64Milliseconds(backoff.Next())));
+      Pause(backoff);
       continue;
     }
     Job* job = TakeJob();
     if (job == nullptr) continue;
     RunJob(*job, worker);
-    if (worker != nullptr) backoff.Reset();
+    if (worker != nullptr) {
+      backoff.Reset();
+    } else {
+      Pause(backoff);
+    }
   }
   if (worker != nullptr) worker->Kill();
 }
@@ -361,6 +370,33 @@ absl::StatusOr<InferResult> VenvEngine::Exchange(VenvWorker& worker,
 }
 
 absl::StatusOr<InferResult> VenvEngine::Infer(
+    absl::Span<const Picture> pictures, const InferOptions& options) {
+  std::vector<Picture> good;
+  std::vector<int> broken;
+  for (const Picture& picture : pictures) {
+    // Python's libraries fill with grey what is not there, or crash.
+    const bool decodes =
+        DecodeJpeg(picture.jpeg,
+                   {.max_pixels = int64_t{picture.width} * picture.height,
+                    .cover_width = 1,
+                    .cover_height = 1})
+            .ok();
+    if (decodes) {
+      good.push_back(picture);
+    } else {
+      broken.push_back(picture.frame_index);
+    }
+  }
+  absl::StatusOr<InferResult> result =
+      good.empty() ? InferResult() : RunOnWorker(good, options);
+  if (result.ok()) {
+    result->undecodable_frames.insert(result->undecodable_frames.end(),
+                                      broken.begin(), broken.end());
+  }
+  return result;
+}
+
+absl::StatusOr<InferResult> VenvEngine::RunOnWorker(
     absl::Span<const Picture> pictures, const InferOptions& options) {
   Job job;
   job.pictures = pictures;

@@ -24,12 +24,15 @@
 namespace camherd::inference {
 
 // Runs a model's run_inference.py as long-lived workers in its virtual
-// environment. A batch goes whole to one worker, first come first served.
+// environment. A batch goes whole to one worker, first come first served; its
+// pictures are decoded here before, at an eighth of their size, so that no
+// worker sees a broken one.
 //
 // A worker that ends, hangs past `batch_timeout`, or sends what is no answer
 // is killed with everything in its process group and started anew; the batch
-// it was working on is tried once more and then given up (kAborted). A worker
-// that answers "error" stays; only that batch is given up. When a worker
+// it was working on is tried once more, at once, and then given up (kAborted);
+// before the next one the worker has its pause. A worker that answers "error"
+// stays; only that batch is given up. When a worker
 // cannot be started `max_start_failures` times in a row, the engine is broken
 // (kFailedPrecondition).
 //
@@ -90,7 +93,12 @@ class VenvEngine : public Engine {
 
   explicit VenvEngine(const Options& options);
 
+  // Infer for pictures that can be decoded.
+  absl::StatusOr<InferResult> RunOnWorker(absl::Span<const Picture> pictures,
+                                          const InferOptions& options);
   void RunSlot();
+  // Waits before a worker is started anew; Stop ends it.
+  void Pause(Backoff& backoff);
   // Spawns, configures, waits for hello.
   absl::StatusOr<std::unique_ptr<VenvWorker>> StartWorker();
   // Takes the next job, or null.

@@ -16,11 +16,14 @@
 #include "absl/strings/str_replace.h"
 #include "services/common/clock.h"
 #include "tests/support/status_matchers.h"
+#include "tests/unit/inference/broken_jpegs.h"
 #include "tests/unit/inference/fakes.h"
 
 namespace camherd::inference {
 namespace {
 
+using ::camherd::inference::testing::BrokenJpeg;
+using ::camherd::inference::testing::BrokenJpegs;
 using ::camherd::inference::testing::MakeJpeg;
 using ::camherd::inference::testing::TempDir;
 using ::camherd::inference::testing::WaitUntil;
@@ -245,15 +248,119 @@ TEST_F(VenvEngineTest, WhatAWorkerForksIsKilledWithIt) {
 }
 
 #ifndef CAMHERD_SANITIZED
-TEST_F(VenvEngineTest, AWorkerThatTakesTooMuchMemoryLosesItsBatchOnly) {
+TEST_F(VenvEngineTest, AWorkerThatEatsMemoryIsStartedAnew) {
   options_.memory_bytes = 256 << 20;
   WriteRunner("if count() == 1: bytearray(1 << 30)");
   Start();
+  CAMHERD_EXPECT_OK(Infer());
+  EXPECT_EQ(engine_->worker_restarts(), 1);
+}
+
+TEST_F(VenvEngineTest, ABatchThatTakesTooMuchMemoryTwiceIsGivenUp) {
+  options_.memory_bytes = 256 << 20;
+  WriteRunner("if count() <= 2: bytearray(1 << 30)");
+  Start();
   EXPECT_THAT(Infer(),
-              StatusIs(absl::StatusCode::kAborted, HasSubstr("MemoryError")));
+              StatusIs(absl::StatusCode::kAborted,
+                       AllOf(HasSubstr("twice"), HasSubstr("MemoryError"))));
   CAMHERD_EXPECT_OK(Infer());
 }
 #endif
+
+// As torch, OpenCV and ONNX Runtime say it.
+TEST_F(VenvEngineTest, ALibraryThatIsOutOfMemoryCountsAsWell) {
+  WriteRunner(
+      "if count() == 1: raise RuntimeError(\"DefaultCPUAllocator: can't "
+      "allocate memory\")");
+  Start();
+  CAMHERD_EXPECT_OK(Infer());
+  EXPECT_EQ(engine_->worker_restarts(), 1);
+}
+
+TEST_F(VenvEngineTest, AWorkerThatPrintsWithoutEndIsKilledInTime) {
+  options_.batch_timeout = absl::Milliseconds(300);
+  WriteRunner(
+      "if count() == 1:\n            while True: "
+      "os.write(1, b'garbage\\n' * 8192)");
+  Start();
+  CAMHERD_EXPECT_OK(Infer());
+  EXPECT_EQ(engine_->worker_restarts(), 1);
+}
+
+TEST_F(VenvEngineTest, ABatchOnWhichTheWorkerHangsTwiceIsGivenUp) {
+  options_.batch_timeout = absl::Milliseconds(300);
+  WriteRunner("if count() <= 2: time.sleep(1000)");
+  Start();
+  EXPECT_THAT(Infer(), StatusIs(absl::StatusCode::kAborted,
+                                AllOf(HasSubstr("twice"),
+                                      HasSubstr("did not answer in time"))));
+  CAMHERD_EXPECT_OK(Infer());
+}
+
+TEST_F(VenvEngineTest, ABatchOnWhichTheWorkerSendsGarbageTwiceIsGivenUp) {
+  WriteRunner(
+      "import socket; count() <= 2 and socket.socket(fileno=os.dup(3))."
+      "sendall(b'\\xff' * 100)");
+  Start();
+  EXPECT_THAT(Infer(), StatusIs(absl::StatusCode::kAborted,
+                                AllOf(HasSubstr("twice"),
+                                      HasSubstr("sent a header of"))));
+  CAMHERD_EXPECT_OK(Infer());
+}
+
+TEST_F(VenvEngineTest, AWorkerThatSendsGarbageWhileIdleIsStartedAnew) {
+  WriteRunner(
+      "import socket, threading; s = socket.socket(fileno=os.dup(3)); "
+      "count() == 1 and threading.Timer(0.05, s.sendall, [b'x']).start()");
+  Start();
+  CAMHERD_ASSERT_OK(Infer());
+  EXPECT_TRUE(WaitUntil([&] { return engine_->worker_restarts() == 1; }));
+  CAMHERD_EXPECT_OK(Infer());
+}
+
+TEST_F(VenvEngineTest, AWorkerThatFailedABatchIsStartedAgainAfterAPause) {
+  // At least six minutes.
+  options_.restart_backoff = {absl::Hours(1), absl::Hours(1)};
+  WriteRunner("count() <= 2 and os._exit(3)");
+  Start();
+  EXPECT_THAT(Infer(), StatusIs(absl::StatusCode::kAborted));
+  const Picture picture = {0, jpeg_, 64, 48};
+  EXPECT_THAT(
+      engine_->Infer({picture}, {.queue_timeout = absl::Milliseconds(200)}),
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("was free within")));
+  EXPECT_EQ(engine_->worker_restarts(), 1);
+}
+
+TEST_F(VenvEngineTest, AReasonIsOneLine) {
+  WriteRunner("raise ValueError('one\\ntwo\\rthree')");
+  Start();
+  EXPECT_THAT(Infer(), StatusIs(absl::StatusCode::kAborted,
+                                "ValueError: one two three"));
+  WriteRunner("pass", "raise ValueError('one\\ntwo')");
+  EXPECT_THAT(VenvEngine::Create(options_, stop_).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("ValueError: one two")));
+}
+
+TEST_F(VenvEngineTest, NoWorkerSeesABrokenPicture) {
+  WriteRunner("if len(jpeg) != " + absl::StrCat(jpeg_.size()) +
+              ": os._exit(3)");
+  Start();
+  for (const BrokenJpeg& broken : BrokenJpegs()) {
+    const std::vector<Picture> pictures = {
+        {0, jpeg_, 64, 48}, {1, broken.bytes, 160, 120}, {2, jpeg_, 64, 48}};
+    const auto result = engine_->Infer(pictures, {});
+    CAMHERD_ASSERT_OK(result) << broken.name;
+    EXPECT_THAT(result->undecodable_frames, ElementsAre(1)) << broken.name;
+    EXPECT_EQ(result->detections.back().frame_index(), 2) << broken.name;
+  }
+  const std::string cut = jpeg_.substr(0, jpeg_.size() - 10);
+  const Picture picture = {7, cut, 64, 48};
+  const auto result = engine_->Infer({picture}, {});
+  CAMHERD_ASSERT_OK(result);
+  EXPECT_THAT(result->undecodable_frames, ElementsAre(7));
+  EXPECT_EQ(engine_->worker_restarts(), 0);
+}
 
 TEST_F(VenvEngineTest, AModelThatCannotBeLoadedSaysWhy) {
   WriteRunner("pass", "raise RuntimeError('bad weights')");
