@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/inference/onnx_export.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <vector>
 
@@ -50,9 +51,11 @@ absl::StatusOr<std::string> ExportOnnx(const OnnxExport& request,
       });
   if (absl::IsCancelled(exported)) return exported;
   if (!exported.ok()) {
+    // All of the tail is in the model's log.
+    const auto last = tail.end() - std::min<ptrdiff_t>(tail.size(), 3);
     return absl::InternalError(
         absl::StrCat(file, " cannot be exported to ONNX: ", exported.message(),
-                     "\n", absl::StrJoin(tail, "\n")));
+                     "; last lines: ", absl::StrJoin(last, tail.end(), " | ")));
   }
   LogInfo("weights exported",
           {{"checkpoint", request.checkpoint}, {"path", target}});
