@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <system_error>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "services/common/status_macros.h"
 #include "services/inference/hog_engine.h"
 #include "services/inference/onnx_export.h"
+#include "services/inference/onnx_external_data.h"
 #include "services/inference/onnxruntime_engine.h"
 #include "services/inference/openvino_engine.h"
 #include "services/inference/venv_engine.h"
@@ -73,8 +75,23 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeVenvEngine(
   return made;
 }
 
+// To be asked before a runtime in this process opens the network at `path`,
+// since runtimes go by what a file holds and open whatever it names.
+absl::Status CheckNetwork(const std::string& path) {
+  if (absl::EndsWith(path, ".onnx")) return CheckOnnxExternalData(path);
+  if (!absl::EndsWith(path, ".xml")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " must be an .onnx or an .xml"));
+  }
+  if (std::ifstream(path).get() != '<') {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is no network of OpenVINO"));
+  }
+  return absl::OkStatus();
+}
+
 // The weights as a file that an engine of this process reads: a checkpoint is
-// exported to ONNX, once.
+// exported to ONNX, once. What a network names outside of itself is checked.
 absl::StatusOr<std::string> NativeWeights(const EngineFactoryOptions& options,
                                           Environment& environment,
                                           InferenceMetrics* metrics,
@@ -96,6 +113,7 @@ absl::StatusOr<std::string> NativeWeights(const EngineFactoryOptions& options,
                                         "/exported")},
                    progress, stop));
   }
+  CAMHERD_RETURN_IF_ERROR(CheckNetwork(weights));
   progress(
       {camherd::v1::MODEL_STATE_LOADING, 0, 0, "compiling the network", {}});
   return weights;

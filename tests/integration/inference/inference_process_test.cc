@@ -8,6 +8,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -19,6 +20,7 @@
 #include "services/inference/child_process.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/inference/fakes.h"
+#include "tests/unit/inference/onnx_bytes.h"
 
 // The program itself, with a model whose worker is a real process.
 namespace camherd::inference {
@@ -27,7 +29,13 @@ namespace {
 using ::camherd::inference::testing::MakeJpeg;
 using ::camherd::inference::testing::TempDir;
 using ::camherd::inference::testing::WaitUntil;
+using ::camherd::inference::testing::onnx::External;
+using ::camherd::inference::testing::onnx::Network;
+using ::camherd::inference::testing::onnx::Tensor;
+using ::camherd::inference::testing::onnx::Weights;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using namespace camherd::v1;
 
 constexpr char kRunner[] = R"(
@@ -121,6 +129,48 @@ TEST_F(InferenceProcessTest, PreparesDetectsAndEndsCleanlyOnSigterm) {
   service_->Kill();
   EXPECT_EQ(service_->exit_code(), 0) << log_;
   EXPECT_TRUE(WaitUntil([&] { return Gone(worker); }));
+}
+
+TEST_F(InferenceProcessTest, ModelsOfBadWeightsAreFailedAndTheServiceStaysUp) {
+  WaitReady();
+  const auto stub = InferenceService::NewStub(MakeChannel(address_));
+  const std::string outside =
+      Tensor({1, 5, 84}, "weights", External({{"location", "/etc/passwd"}}));
+  for (const auto& [name, bytes, word] :
+       {std::tuple<std::string, std::string, std::string>{
+            "empty", "", "empty/net.onnx is no ONNX network"},
+        {"truncated", Network(Weights(), {1, 5, 84}).substr(0, 500),
+         "truncated/net.onnx is no ONNX network: it is cut short"},
+        {"outside", Network(outside, {1, 5, 84}),
+         "\"/etc/passwd\", which is not a plain path"}}) {
+    dir_.Write(
+        absl::StrCat("models/", name, "/model.yaml"),
+        absl::StrCat("engines: [openvino]\nclasses: [dog]\nsection: ", name,
+                     "\nweights:\n  - {file: net.onnx}\n", "output: yolov8\n",
+                     "input: {width: 64, height: 64}\n"));
+    dir_.Write(absl::StrCat("models/", name, "/net.onnx"), bytes);
+    grpc::ClientContext context;
+    SetDeadline(context, absl::Seconds(20));
+    PrepareModelRequest request;
+    request.set_name(name);
+    const auto reader = stub->PrepareModel(&context, request);
+    PrepareModelResponse response;
+    while (reader->Read(&response)) {
+    }
+    EXPECT_EQ(response.model().state(), MODEL_STATE_FAILED);
+    const grpc::Status status = reader->Finish();
+    EXPECT_EQ(status.error_code(), grpc::FAILED_PRECONDITION);
+    EXPECT_THAT(status.error_message(),
+                AllOf(HasSubstr(word), Not(HasSubstr("\n"))));
+  }
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Seconds(20));
+  DetectRequest request;
+  request.set_model("dogs");
+  request.set_jpeg(MakeJpeg());
+  DetectResponse response;
+  EXPECT_TRUE(stub->Detect(&context, request, &response).ok());
+  EXPECT_FALSE(service_->HasExited());
 }
 
 TEST_F(InferenceProcessTest, LeavesNoWorkerBehindWhenItIsKilled) {
