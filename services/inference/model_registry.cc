@@ -352,9 +352,16 @@ absl::StatusOr<ModelRegistry::Weights> ModelRegistry::ProvideWeights(
     const std::string& engine) {
   Weights weights;
   if (!NeedsWeights(manifest, engine)) return weights;
-  const std::optional<FoundWeights> found =
+  std::optional<FoundWeights> found =
       FindWeights(manifest, engine, options_.int8, options_.weights_dir,
                   options_.cache_dir);
+  if (found.has_value() && !found->entry->sha256.empty() &&
+      found->path ==
+          absl::StrCat(options_.cache_dir, "/", found->entry->file)) {
+    // What was fetched for a manifest of another day, or has been damaged.
+    const auto sha256 = Sha256HexOfFile(found->path);
+    if (!sha256.ok() || *sha256 != found->entry->sha256) found.reset();
+  }
   if (found.has_value()) {
     weights.path = found->path;
     weights.licence = found->entry->licence;

@@ -178,6 +178,18 @@ TEST_P(BadWeightsTest, WeightsThatCannotBeFetched) {
   ExpectFailed({"weights cannot be fetched: https://127.0.0.1:1/net.onnx"});
 }
 
+// Of what was fetched before, as of what is.
+TEST_P(BadWeightsTest, FetchedWeightsOfAnotherSha256) {
+  const std::string network = Network(Weights(), {1, 5, 84});
+  dir_.Write("weights/net.onnx", network + network);
+  const std::string more = ", url: 'https://127.0.0.1:1/net.onnx', sha256: ";
+  Manifest("bad", "net.onnx", more + Sha256Hex(network));
+  ExpectFailed({"weights cannot be fetched: https://127.0.0.1:1/net.onnx"});
+  dir_.Write("weights/net.onnx", network);
+  EXPECT_EQ(Prepare("bad").state(), MODEL_STATE_READY)
+      << Prepare("bad").reason();
+}
+
 TEST_P(BadWeightsTest, NoBytes) {
   ExpectFailed("", {"bad/net.onnx is no ONNX network"});
 }
