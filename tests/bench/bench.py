@@ -108,10 +108,10 @@ def main() -> int:
         help="for venv-worker and whole-way1 (default pothole; animals takes 6 GB)",
     )
     parser.add_argument(
-        "--window", type=float, default=90, help="for whole-way: seconds to hold (default 90)"
+        "--window", type=float, default=60, help="for whole-way: seconds to hold (default 60)"
     )
     parser.add_argument(
-        "--minutes", type=float, default=8, help="for whole-way: most of each flow (default 8)"
+        "--minutes", type=float, default=7, help="for whole-way: most for each flow (default 7)"
     )
     parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="folder")
     parser.add_argument("--work", type=Path, default=ROOT / "build/bench", help="folder")

@@ -23,6 +23,8 @@ MODEL = "animals"
 PEER = "A's flow rebuilt"
 # Feeds of the camera process; more cameras than that are shown one of these.
 MOUNTS = 8
+# Cameras that ours begins with.
+FIRST = 24
 # Niceness of what is measured. The cameras, elsewhere machines of their own,
 # have the processor first.
 NICE = 10
@@ -222,7 +224,7 @@ def whole_way(rig: Rig, say: Say, window: float, minutes: float) -> list[Line]:
         rate = clip.stat().st_size / COWS_SECONDS
         with _camherd(rig, precision, weights, urls, rate, say) as ours:
             holder = Holder(ours, camera.pid, say)
-            found.append((ours.name, search(holder, 8, window, INTERVAL, limit)))
+            found.append((ours.name, search(holder, FIRST, window, INTERVAL, limit)))
     os.environ["YOLO_CONFIG_DIR"] = str(rig.work / "python")
     os.environ["YOLO_OFFLINE"] = "true"
     runner = [ultralytics, ROOT / "tests/bench/document_a_inference.py"]

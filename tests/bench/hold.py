@@ -194,7 +194,7 @@ class Holder:
         # Those that have no record yet are at least so late.
         level.lateness = flow.lateness(since, until) + [waited] * missing
         if not level.why and not level.late(0.99) < most:
-            level.why = f"p99 lateness {level.late(0.99):.2f} s"
+            level.why = f"p99 lateness {'over ' if missing else ''}{level.late(0.99):.2f} s"
         self._say(f"  {flow.name}: {level.told()}")
         return level
 
@@ -245,8 +245,9 @@ def search(holder: Holder, first: int, window: float, most: float, limit: float)
     end, cameras, found = now() + limit, first, Found()
     while True:
         holder.change(cameras)
-        # The first number is only to guess from.
-        level = holder.hold(PERIOD if found == Found() else window, most)
+        # The first number is only to guess from, unless there is no smaller one.
+        guess = found == Found() and cameras > 1
+        level = holder.hold(min(PERIOD, window) if guess else window, most)
         if level.why:
             found.failed = level
         else:
