@@ -38,6 +38,7 @@ function create(first, refresh) {
   const picture = element("button", { type: "button", className: "picture" }, none, image);
   const name = element("h3");
   const state = element("span");
+  const condition = element("span", { className: "pill warn" });
   const line = element("p", { className: "line" });
   const url = element("p", { className: "line" });
   const reason = element("p");
@@ -61,7 +62,7 @@ function create(first, refresh) {
     element(
       "div",
       { className: "body" },
-      element("div", { className: "head" }, name, state),
+      element("div", { className: "head" }, name, condition, state),
       line,
       url,
       reason,
@@ -138,6 +139,9 @@ function create(first, refresh) {
       setText(name, stream.process_name);
       setText(state, words(stream.state));
       setClass(state, `pill ${kind}`);
+      const ill = stream.condition && !["unspecified", "good"].includes(stream.condition);
+      setText(condition, ill ? words(stream.condition) : "");
+      setHidden(condition, !ill || over);
       setText(line, about(stream));
       setText(url, stream.rtsp_url);
       const why = stream.state === "running" ? stream.sending_reason : stream.state_reason || stream.sending_reason;

@@ -92,6 +92,18 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   supervisor.spool_max_age =
       section.Seconds("spool_max_age_seconds", kDay, 0.1, 366 * kDay);
 
+  ConditionJudge::Options& condition = supervisor.session.condition;
+  condition.dark_below = section.Double("condition_dark_below", 16, 0, 255);
+  condition.clipped_above =
+      section.Double("condition_clipped_above", 0.6, 0, 1);
+  condition.contrast_below =
+      section.Double("condition_contrast_below", 5, 0, 128);
+  condition.sharpness_below =
+      section.Double("condition_sharpness_below", 1.5, 0, 1e6);
+  condition.frozen_samples =
+      section.Int("condition_frozen_samples", 10, 2, 1000000);
+  condition.samples = section.Int("condition_samples", 3, 1, 1000);
+
   BatchSender::Options& sender = supervisor.sender;
   sender.concurrency = section.Int("send_concurrency", 4, 1, 256);
   sender.timeout = section.Seconds("send_timeout_seconds", 60, 0.1, 3600);

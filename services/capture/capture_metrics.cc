@@ -39,6 +39,13 @@ std::string StateLabel(int state) {
   return absl::AsciiStrToLower(name.substr(sizeof("STREAM_STATE_") - 1));
 }
 
+std::string ConditionLabel(int condition) {
+  if (condition == v1::CAMERA_CONDITION_UNSPECIFIED) return "unknown";
+  std::string name =
+      v1::CameraCondition_Name(static_cast<v1::CameraCondition>(condition));
+  return absl::AsciiStrToLower(name.substr(sizeof("CAMERA_CONDITION_") - 1));
+}
+
 ClientMetric Value(MetricType type, double value, const char* label = nullptr,
                    const std::string& label_value = "") {
   ClientMetric metric;
@@ -124,6 +131,20 @@ class Collector : public prometheus::Collectable {
           "state", StateLabel(state)));
     }
     families.push_back(std::move(streams));
+
+    MetricFamily conditions =
+        Family("camherd_capture_cameras",
+               "Streams that should run, by what their pictures look like.",
+               MetricType::Gauge);
+    for (int condition = v1::CAMERA_CONDITION_UNSPECIFIED;
+         condition <= v1::CameraCondition_MAX; ++condition) {
+      const auto it = snapshot->conditions.find(
+          static_cast<v1::CameraCondition>(condition));
+      conditions.metric.push_back(Value(
+          MetricType::Gauge, it == snapshot->conditions.end() ? 0 : it->second,
+          "condition", ConditionLabel(condition)));
+    }
+    families.push_back(std::move(conditions));
 
     if (per_camera_) {
       MetricFamily last =

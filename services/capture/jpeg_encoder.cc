@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/capture/jpeg_colour.h"
 #include "services/capture/luma.h"
+#include "services/capture/luma_meter.h"
 
 namespace camherd::capture {
 namespace {
@@ -96,6 +97,7 @@ class JpegEncoder::Impl {
     }
     Prepare(picture);
     uint64_t luma = 0;
+    meter_ = LumaMeter();
     if (!Compress(picture, &luma)) {
       return absl::InternalError(absl::StrCat("JPEG: ", error_.message));
     }
@@ -104,6 +106,7 @@ class JpegEncoder::Impl {
                      destination_.size);
     jpeg.mean_luma = static_cast<double>(luma) /
                      (static_cast<double>(picture.width) * picture.height);
+    jpeg.look = meter_.Look();
     return jpeg;
   }
 
@@ -183,6 +186,7 @@ class JpegEncoder::Impl {
                     out);
       }
       sum += SumOfSamples(out, picture.width);
+      if (line % LumaMeter::kStep == 0) meter_.AddRow(out, picture.width);
       PadRow(out, picture.width, padded_);
     }
     if (grey_) return sum;
@@ -205,6 +209,7 @@ class JpegEncoder::Impl {
   }
 
   const int quality_;
+  LumaMeter meter_;
   ErrorManager error_ = {};
   Destination destination_ = {};
   jpeg_compress_struct info_ = {};

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "camherd/v1/worker.pb.h"
 #include "services/capture/decoder.h"
 
 namespace camherd::capture {
@@ -21,6 +22,7 @@ class JpegEncoder {
     std::string data;
     // Mean full-range Y' of the picture as it is stored, 0..255.
     double mean_luma = 0;
+    v1::PictureLook look;
   };
 
   // `quality` 1..100.

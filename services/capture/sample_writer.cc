@@ -234,6 +234,7 @@ void SampleWriter::Store(const Picture& picture, absl::Duration due,
   sample.set_received_bytes(stream.received_bytes);
   sample.set_decode_seconds(std::exchange(decode_seconds_, 0.0));
   sample.set_encode_seconds(encode_seconds);
+  *sample.mutable_look() = jpeg->look;
   options_.on_taken(std::move(sample));
 }
 

@@ -70,6 +70,7 @@ StreamSession::StreamSession(const Options& options,
       frame_seq_(stored.frame_seq),
       batch_seq_(stored.batch_seq),
       last_activity_(stored.last_activity),
+      judge_(options.condition),
       latest_(stored.latest),
       acknowledged_(stored.acknowledged),
       grid_(stored.grid),
@@ -275,8 +276,30 @@ void StreamSession::OnSample(const v1::SampleTaken& sample) {
              {{"stream", stream_id_}, {"frame", sample.frame().frame_seq()}});
     return;
   }
+  if (sample.has_look()) Judge(sample.look());
   CommitSample(sample);
   TrySealOpen(/*also_rest=*/ended_);
+}
+
+void StreamSession::Judge(const v1::PictureLook& look) {
+  const v1::CameraCondition before = judge_.condition();
+  if (!judge_.Observe(look)) return;
+  const v1::CameraCondition now = judge_.condition();
+  stream_.set_condition(now);
+  *stream_.mutable_condition_since() = ToProto(clock_.Now());
+  const bool first = before == v1::CAMERA_CONDITION_UNSPECIFIED;
+  const LogFields fields = {{"stream", stream_id_},
+                            {"camera_id", stream_.camera_id()},
+                            {"condition", v1::CameraCondition_Name(now)},
+                            {"mean", look.mean()},
+                            {"contrast", look.contrast()},
+                            {"clipped_share", look.clipped_share()},
+                            {"sharpness", look.sharpness()}};
+  if (now != v1::CAMERA_CONDITION_GOOD) {
+    LogWarning("camera condition", fields);
+  } else if (!first) {
+    LogInfo("camera condition", fields);
+  }
 }
 
 void StreamSession::CommitSample(const v1::SampleTaken& sample) {

@@ -21,6 +21,7 @@
 #include "camherd/v1/worker.pb.h"
 #include "services/capture/batch_sender.h"
 #include "services/capture/brightness_ranker.h"
+#include "services/capture/condition_judge.h"
 #include "services/capture/stream_store.h"
 #include "services/common/camera_url.h"
 #include "services/common/clock.h"
@@ -47,6 +48,7 @@ class StreamSession {
     std::string node_id;
     // Address told in manifests; empty: the one towards the camera.
     std::string host_ip;
+    ConditionJudge::Options condition;
   };
 
   // All references must outlive the session; `total_spool_bytes` is the sum
@@ -135,6 +137,7 @@ class StreamSession {
  private:
   void SetEnded(bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddSpoolBytes(int64_t delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Judge(const v1::PictureLook& look) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CommitSample(const v1::SampleTaken& sample)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountMissed(const std::string& reason, int64_t count)
@@ -183,6 +186,7 @@ class StreamSession {
   absl::Time last_activity_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::FrameInfo> open_ ABSL_GUARDED_BY(mu_);
   BrightnessRanker ranker_ ABSL_GUARDED_BY(mu_);
+  ConditionJudge judge_ ABSL_GUARDED_BY(mu_);
   std::optional<v1::FrameInfo> latest_ ABSL_GUARDED_BY(mu_);
   std::optional<v1::GetLatestFrameResponse> acknowledged_ ABSL_GUARDED_BY(mu_);
   std::optional<v1::Grid> grid_ ABSL_GUARDED_BY(mu_);

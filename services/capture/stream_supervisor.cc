@@ -825,6 +825,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
   for (const EntryPtr& entry : AllEntries()) {
     const v1::Stream stream = entry->session->Spec();
     ++snapshot.streams[stream.state()];
+    if (stream.desired_running()) ++snapshot.conditions[stream.condition()];
     snapshot.batches_pending += stream.batches_pending();
     snapshot.received_bytes += stream.received_bytes();
     if (stream.desired_running() && stream.has_last_frame_at()) {

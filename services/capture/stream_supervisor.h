@@ -44,6 +44,8 @@ struct CaptureSnapshot {
   // Sum over all sessions there ever were.
   v1::Accounting total;
   std::map<v1::StreamState, int64_t> streams;
+  // Of those that should run.
+  std::map<v1::CameraCondition, int64_t> conditions;
   struct Camera {
     std::string camera_id;
     absl::Time last_frame_at;

@@ -65,6 +65,39 @@ def test_each_fault_shows_its_state_and_reason_and_keeps_trying(herd: Herd) -> N
         assert resident_bytes(herd.services["capture"].process.pid) < 1 << 30
 
 
+# Condition -> ffmpeg filter that makes it of a good camera's pictures.
+CONDITIONS = {
+    "good": "",
+    "too_dark": "filter=lutyuv=y=16+val*0.03",
+    "overexposed": "filter=lutyuv=y=clip(val*4\\,0\\,235):u=128:v=128",
+    "covered": "filter=lutyuv=y=100+val*0.02:u=128:v=128",
+    "blurred": "filter=gblur=sigma=9",
+    # Each picture by itself, so that equal ones are equal.
+    "frozen": "codec=mjpeg,filter=loop=loop=250:size=1",
+}
+
+
+def test_what_the_pictures_look_like_is_told(make_herd: HerdMaker) -> None:
+    herd = make_herd(CAPTURE_INTERVAL_SECONDS="0.5", CAPTURE_CONDITION_FROZEN_SAMPLES="6")
+    mounts = [
+        ",".join(filter(None, [name, f"video={VTEST}", "gop=0.5", "seconds=10", effect]))
+        for name, effect in CONDITIONS.items()
+    ]
+    with Camera(*mounts) as camera:
+        for name in CONDITIONS:
+            herd.start_stream(camera.url(name), camera_id=name, interval_seconds=0.5)
+        for name in CONDITIONS:
+            stream = herd.wait_stream(
+                name, lambda s, name=name: s["condition"] == name, 40, f"condition {name}"
+            )
+            assert stream["condition_since"]
+            assert stream["state"] == "running"
+        metrics = herd.metrics("capture")
+        for name in CONDITIONS:
+            assert f'camherd_capture_cameras{{condition="{name}"}} 1' in metrics
+        assert "camera condition" in herd.log("capture")
+
+
 def test_a_camera_without_video_is_no_video(herd: Herd, camera: Camera) -> None:
     herd.start_stream(camera.url("audio"))
     stream = herd.wait_state("audio", "no_video")
