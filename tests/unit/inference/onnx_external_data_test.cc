@@ -144,6 +144,7 @@ TEST_F(OnnxExternalDataTest, BytesPastTheFilesEndAreRefused) {
   EXPECT_THAT(check("1", "100"), StatusIs(kInvalid));
   // Their sum is 8 in 64 bits.
   EXPECT_THAT(check("18446744073709551608", "16"), StatusIs(kInvalid));
+  EXPECT_THAT(check("16", "18446744073709551608"), StatusIs(kInvalid));
   for (const char* number :
        {"", "-1", "+1", " 1", "0x1", "1 ", "1e1", "18446744073709551616"}) {
     EXPECT_THAT(check(number, "1"), StatusIs(kInvalid, HasSubstr("no number")))
