@@ -34,8 +34,8 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
 
 // Has the allocator keep up to 16 MiB of freed memory an arena. With glibc's
 // defaults the memory of each 250 KB message is given back, mapped and cleared
-// again, page by page, at both ends: two thirds of the CPU of a batch. One arena
-// a core: with eight, as by default, what each keeps adds up. Part of
+// again, page by page, at both ends: two thirds of the CPU of a batch. One
+// arena a core: with eight, as by default, what each keeps adds up. Part of
 // StartServiceMain; a function of its own for benches and tests.
 void KeepFreedMemory();
 
