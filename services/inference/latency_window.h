@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -35,8 +36,9 @@ class LatencyWindow {
   absl::Duration Quantile(double share) const {
     if (latencies_.empty()) return absl::ZeroDuration();
     std::vector<absl::Duration> sorted = latencies_;
-    const double last = static_cast<double>(sorted.size() - 1);
-    const auto at = sorted.begin() + static_cast<ptrdiff_t>(share * last + 0.5);
+    const double rank = std::ceil(share * static_cast<double>(sorted.size()));
+    const auto at = sorted.begin() +
+                    std::max(static_cast<ptrdiff_t>(rank) - 1, ptrdiff_t{0});
     std::nth_element(sorted.begin(), at, sorted.end());
     return *at;
   }

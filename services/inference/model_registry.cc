@@ -265,6 +265,9 @@ void ModelRegistry::RunPreparing() {
       absl::MutexLock lock(&mu_);
       Entry& entry = entries_[name];
       entry.preparing = nullptr;
+      if (metrics_ != nullptr && !stopped_) {
+        metrics_->ModelLoaded(name, loaded.ok());
+      }
       if (stopped_) {
         SetState(entry, MODEL_STATE_ABSENT, "the service is stopping");
       } else if (loaded.ok()) {
@@ -277,9 +280,6 @@ void ModelRegistry::RunPreparing() {
              {"seconds", absl::ToDoubleSeconds(clock_.SteadyNow() - start)}});
       } else {
         Fail(entry, loaded.status());
-      }
-      if (metrics_ != nullptr && !stopped_) {
-        metrics_->ModelLoaded(name, loaded.ok());
       }
     }
     if (old != nullptr) {
