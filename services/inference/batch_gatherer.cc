@@ -77,8 +77,10 @@ void BatchGatherer::Stop() {
 // Full, or nothing to wait for.
 bool BatchGatherer::IsWorth() const {
   if (stopped_) return true;
-  return std::count_if(queue_.begin(), queue_.end(), [&](const Job* job) {
-           return GoTogether(*job, *queue_.front());
+  if (queue_.empty()) return false;
+  const Job& first = *queue_.front();
+  return std::count_if(queue_.begin(), queue_.end(), [&first](const Job* job) {
+           return GoTogether(*job, first);
          }) >= max_batch_;
 }
 
