@@ -18,7 +18,7 @@ namespace camherd::inference {
 // by the same way the processor's.
 //
 // A picture's way: JPEG decoded by the caller's thread at the smallest scale
-// that still covers the network's input, into memory that the GPU reads;
+// that still covers the network's input, copied into memory that the GPU reads,
 // gathered with those of other calls into a batch (BatchGatherer); letterboxed,
 // run and decoded to boxes on the device (DetectionDevice), from which only the
 // boxes come back.
