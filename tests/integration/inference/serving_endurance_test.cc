@@ -69,7 +69,9 @@ double ResidentMiB() {
 void ExpectNoGrowth(double before, double after, const std::string& what) {
   printf("resident: %.1f MiB warm, %.1f MiB after %s\n", before, after,
          what.c_str());
-  if constexpr (!kSanitized) EXPECT_LT(after - before, kMostGrowthMiB);
+  if constexpr (!kSanitized) {
+    EXPECT_LT(after - before, kMostGrowthMiB);
+  }
 }
 
 // Takes every record and keeps none.
