@@ -7,8 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/common/stop_signal.h"
 #include "services/inference/prepare_progress.h"
-#include "services/inference/stop_signal.h"
 
 namespace camherd::inference {
 

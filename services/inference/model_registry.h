@@ -17,11 +17,11 @@
 #include "absl/time/time.h"
 #include "camherd/v1/model.pb.h"
 #include "services/common/clock.h"
+#include "services/common/stop_signal.h"
 #include "services/inference/engine.h"
 #include "services/inference/latency_window.h"
 #include "services/inference/model_manifest.h"
 #include "services/inference/prepare_progress.h"
-#include "services/inference/stop_signal.h"
 #include "services/inference/weights_fetcher.h"
 
 namespace camherd::inference {

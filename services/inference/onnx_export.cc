@@ -7,10 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/common/child_process.h"
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
-#include "services/inference/child_process.h"
 #include "services/inference/environment.h"
 
 namespace camherd::inference {

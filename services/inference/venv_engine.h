@@ -17,8 +17,8 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "services/common/backoff.h"
+#include "services/common/stop_signal.h"
 #include "services/inference/engine.h"
-#include "services/inference/stop_signal.h"
 #include "services/inference/venv_worker.h"
 
 namespace camherd::inference {

@@ -12,8 +12,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "services/inference/child_process.h"
-#include "services/inference/stop_signal.h"
+#include "services/common/child_process.h"
+#include "services/common/stop_signal.h"
 
 namespace camherd::inference {
 

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "services/inference/stop_signal.h"
+#include "services/common/stop_signal.h"
 
 namespace camherd::inference {
 

@@ -16,8 +16,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "services/common/child_process.h"
 #include "services/common/file.h"
-#include "services/inference/child_process.h"
 #include "services/inference/status_hint.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/inference/fakes.h"

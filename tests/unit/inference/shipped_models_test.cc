@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "services/inference/child_process.h"
+#include "services/common/child_process.h"
 #include "services/inference/model_manifest.h"
 #include "services/inference/requirements_check.h"
 #include "tests/support/status_matchers.h"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/inference/line_splitter.h"
+#include "services/common/line_splitter.h"
 
 #include "services/common/utf8.h"
 
-namespace camherd::inference {
+namespace camherd {
 namespace {
 
 constexpr size_t kMaxLineBytes = 4096;
@@ -26,4 +26,4 @@ void LineSplitter::Finish(const LineFn& line) {
   rest_.clear();
 }
 
-}  // namespace camherd::inference
+}  // namespace camherd

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/inference/child_process.h"
+#include "services/common/child_process.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -9,7 +9,7 @@
 
 #include "tests/support/status_matchers.h"
 
-namespace camherd::inference {
+namespace camherd {
 namespace {
 
 TEST(ChildProcessTest, OutputWithoutEndIsReadInPieces) {
@@ -36,4 +36,4 @@ TEST(ChildProcessTest, OutputWithoutEndIsReadInPieces) {
 }
 
 }  // namespace
-}  // namespace camherd::inference
+}  // namespace camherd

@@ -14,10 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "services/inference/line_splitter.h"
-#include "services/inference/stop_signal.h"
+#include "services/common/line_splitter.h"
+#include "services/common/stop_signal.h"
 
-namespace camherd::inference {
+namespace camherd {
 
 // A child process in a process group of its own, with standard output and
 // error in one pipe. The kernel kills it when the thread that spawned it ends
@@ -90,4 +90,4 @@ absl::Status RunCommand(const ChildProcess::Options& options,
 // Nothing else of ours, secrets least of all, goes to code of others.
 std::vector<std::string> EnvironmentForChildren();
 
-}  // namespace camherd::inference
+}  // namespace camherd

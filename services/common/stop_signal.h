@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-namespace camherd::inference {
+namespace camherd {
 
 // A flag that can be waited for with poll(): readable once set, for ever.
 //
@@ -22,4 +22,4 @@ class StopSignal {
   const int fd_;
 };
 
-}  // namespace camherd::inference
+}  // namespace camherd

@@ -6,7 +6,7 @@
 
 #include "absl/strings/string_view.h"
 
-namespace camherd::inference {
+namespace camherd {
 
 // Cuts what a process prints into lines, at LF and CR, without control
 // characters; a line longer than 4 KiB is cut, and what is no UTF-8 replaced.
@@ -23,4 +23,4 @@ class LineSplitter {
   std::string rest_;
 };
 
-}  // namespace camherd::inference
+}  // namespace camherd

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/inference/child_process.h"
+#include "services/common/child_process.h"
 
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -27,7 +27,7 @@
 
 extern char** environ;
 
-namespace camherd::inference {
+namespace camherd {
 namespace {
 
 // Of the output at once: 1 MiB, sixteen times what a pipe holds.
@@ -281,4 +281,4 @@ std::vector<std::string> EnvironmentForChildren() {
   return kept;
 }
 
-}  // namespace camherd::inference
+}  // namespace camherd

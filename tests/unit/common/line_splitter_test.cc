@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/inference/line_splitter.h"
+#include "services/common/line_splitter.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace camherd::inference {
+namespace camherd {
 namespace {
 
 using ::testing::ElementsAre;
@@ -41,4 +41,4 @@ TEST(LineSplitterTest, CutsALineThatIsTooLong) {
 }
 
 }  // namespace
-}  // namespace camherd::inference
+}  // namespace camherd

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/inference/stop_signal.h"
+#include "services/common/stop_signal.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -9,7 +9,7 @@
 
 #include "services/common/log.h"
 
-namespace camherd::inference {
+namespace camherd {
 
 StopSignal::StopSignal() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (fd_ < 0) LogFatal("eventfd failed");
@@ -28,4 +28,4 @@ bool StopSignal::IsSet() const {
   return poll(&entry, 1, 0) > 0;
 }
 
-}  // namespace camherd::inference
+}  // namespace camherd
