@@ -39,6 +39,11 @@ function create(first, refresh) {
   const name = element("h3");
   const state = element("span");
   const condition = element("span", { className: "pill warn" });
+  const quarantine = element("span", {
+    className: "pill warn",
+    textContent: "in quarantine",
+    title: "It made a worker process crash or hang, and has one of its own for a while.",
+  });
   const line = element("p", { className: "line" });
   const url = element("p", { className: "line" });
   const reason = element("p");
@@ -62,7 +67,7 @@ function create(first, refresh) {
     element(
       "div",
       { className: "body" },
-      element("div", { className: "head" }, name, condition, state),
+      element("div", { className: "head" }, name, condition, quarantine, state),
       line,
       url,
       reason,
@@ -142,6 +147,7 @@ function create(first, refresh) {
       const ill = stream.condition && !["unspecified", "good"].includes(stream.condition);
       setText(condition, ill ? words(stream.condition) : "");
       setHidden(condition, !ill || over);
+      setHidden(quarantine, !stream.quarantined_until || over);
       setText(line, about(stream));
       setText(url, stream.rtsp_url);
       const why = stream.state === "running" ? stream.sending_reason : stream.state_reason || stream.sending_reason;

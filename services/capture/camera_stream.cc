@@ -80,6 +80,7 @@ CameraStream::CameraStream(const Context& context,
                            std::shared_ptr<CameraStream> predecessor)
     : context_(context),
       stream_id_(assignment.stream_id()),
+      tag_(assignment.stream_id()),
       predecessor_(std::move(predecessor)),
       strand_(context.pool.MakeStrand()),
       writer_({.sync_frames = context.options.sync_frames,
@@ -169,7 +170,7 @@ void CameraStream::Run() {
     ApplyAssignment();
     if (const std::optional<Ended> ended = Connection()) BackOff(*ended);
   }
-  context_.pool.Add(strand_, [this](DecodeThread&) { writer_.EndSequence(); });
+  EndSequence();
   context_.pool.Drain(strand_);
   v1::FromWorker event;
   event.mutable_ended();
@@ -198,7 +199,12 @@ std::optional<CameraStream::Ended> CameraStream::Connection() {
     reconnect_ = false;
     source_ = source.get();
   }
-  absl::StatusOr<VideoParameters> parameters = source->Open();
+  absl::StatusOr<VideoParameters> parameters = [&] {
+    const TaskScope scope(
+        tag_, context_.options.connect_timeout + context_.options.hang_after,
+        context_.clock);
+    return source->Open();
+  }();
   Ended ended;
   if (parameters.ok()) {
     parameters_ = *std::move(parameters);
@@ -217,7 +223,14 @@ CameraStream::Ended CameraStream::ReadUntilItEnds(PacketSource& source) {
   const absl::Duration since = context_.clock.SteadyNow();
   Ended ended;
   while (true) {
-    absl::StatusOr<AccessUnit> unit = source.Read();
+    absl::StatusOr<AccessUnit> unit = [&] {
+      const TaskScope scope(tag_,
+                            std::max(context_.options.connect_timeout,
+                                     context_.options.stall_timeout) +
+                                context_.options.hang_after,
+                            context_.clock);
+      return source.Read();
+    }();
     if (!unit.ok()) {
       ended.status = unit.status();
       break;
@@ -265,9 +278,15 @@ void CameraStream::Dispatch(FramePicker::Picked picked) {
                 {"gop_max_bytes", context_.options.gop_max_bytes}});
   }
   if (picked.end_sequence) {
-    context_.pool.Add(strand_,
-                      [this](DecodeThread&) { writer_.EndSequence(); });
+    EndSequence();
   }
+}
+
+void CameraStream::EndSequence() {
+  context_.pool.Add(strand_, [this](DecodeThread&) {
+    const TaskScope scope(tag_, context_.options.hang_after, context_.clock);
+    writer_.EndSequence();
+  });
 }
 
 void CameraStream::Submit(DecodeTask task) {
@@ -285,10 +304,11 @@ void CameraStream::Submit(DecodeTask task) {
   stream.received_bytes = received_bytes_;
   // shared_ptr: the pool's tasks are copyable functions.
   auto shared = std::make_shared<DecodeTask>(std::move(task));
-  const bool added = context_.pool.TryAdd(
-      strand_, [this, shared, stream](DecodeThread& thread) {
-        writer_.Run(*shared, stream, thread);
-      });
+  const bool added = context_.pool.TryAdd(strand_, [this, shared, stream](
+                                                       DecodeThread& thread) {
+    const TaskScope scope(tag_, context_.options.hang_after, context_.clock);
+    writer_.Run(*shared, stream, thread);
+  });
   if (added) return;
   if (sample) EmitMissed(1, kMissedOverload);
   picker_->TakeBack(std::move(*shared));
@@ -383,8 +403,7 @@ void CameraStream::ApplyAssignment() {
       LogError("stream assigned with bad settings",
                {{"stream", stream_id_}, {"error", updated}});
     } else if (picker_->effective_mode() != before) {
-      context_.pool.Add(strand_,
-                        [this](DecodeThread&) { writer_.EndSequence(); });
+      EndSequence();
     }
   }
   if (absl::StatusOr<CameraUrl> url = CameraUrl::Parse(next->url()); url.ok()) {

@@ -23,6 +23,7 @@
 #include "services/capture/packet_source.h"
 #include "services/capture/sample_writer.h"
 #include "services/capture/stream_worker.h"
+#include "services/capture/task_scope.h"
 #include "services/common/backoff.h"
 #include "services/common/camera_url.h"
 #include "services/common/clock.h"
@@ -90,6 +91,8 @@ class CameraStream {
   Ended ReadUntilItEnds(PacketSource& source);
   void OnAccessUnit(const AccessUnit& unit);
   void Dispatch(FramePicker::Picked picked);
+  // Ends what the writer decodes as one sequence, after what was submitted.
+  void EndSequence();
   void Submit(DecodeTask task);
   // Tells the state that `ended` makes, and waits for the next try.
   void BackOff(const Ended& ended);
@@ -113,6 +116,7 @@ class CameraStream {
 
   const Context context_;
   const std::string stream_id_;
+  const TaskScope::Tag tag_;
   // shared_ptr: the worker holds it as well until it has ended.
   std::shared_ptr<CameraStream> predecessor_;
   const std::shared_ptr<DecodePool::Strand> strand_;

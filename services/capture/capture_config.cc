@@ -3,11 +3,16 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <thread>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/capture/address_policy.h"
 #include "services/capture/stream_request.h"
+#include "services/capture/stream_worker.h"
+#include "services/capture/worker_process.h"
 #include "services/common/camera_url.h"
 #include "services/common/status_macros.h"
 
@@ -22,6 +27,10 @@ std::string HostName() {
     return "localhost";
   }
   return name;
+}
+
+int Cores() {
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 bool IsLoopback(absl::string_view listen) {
@@ -63,8 +72,21 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   out.store.sync = sync;
   supervisor.session.sync = sync;
 
-  StreamWorker::Options& worker = out.worker;
-  worker.decode_threads = section.Int("decode_threads", 0, 0, 256);
+  StreamWorker::Options worker;
+  ProcessWorkers::Options& workers = out.workers;
+  workers.processes = section.Int("worker_processes", 0, 0, 256);
+  if (workers.processes == 0) workers.processes = Cores();
+  workers.memory_bytes = section.Bytes("worker_memory_bytes", int64_t{2} << 30,
+                                       int64_t{256} << 20, int64_t{1} << 50);
+  workers.answer_timeout =
+      section.Seconds("worker_answer_timeout_seconds", 10, 1, 3600);
+  worker.hang_after = section.Seconds("worker_hang_seconds", 60, 1, 3600);
+  workers.quarantine = section.Seconds("quarantine_seconds", 600, 1, kDay);
+  int decode_threads = section.Int("decode_threads", 0, 0, 256);
+  if (decode_threads == 0) decode_threads = Cores();
+  // Of each process, its share.
+  worker.decode_threads =
+      (decode_threads + workers.processes - 1) / workers.processes;
   worker.jpeg_quality = section.Int("jpeg_quality", 85, 1, 100);
   worker.retry_initial =
       section.Seconds("retry_initial_seconds", 1, 0.001, kDay);
@@ -128,12 +150,19 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   CAMHERD_RETURN_IF_ERROR(section.Finish());
   out.effective = section.effective();
 
-  // The gateway's section is the gateway's to check.
+  // These sections are checked elsewhere.
+  ConfigSection common = config.Section("common");
+  workers.config.set_log_level(common.String("log_level", "info"));
+  workers.config.set_log_format(common.String("log_format", "text"));
   ConfigSection gateway = config.Section("gateway");
   for (const std::string& listen :
        gateway.List("listen", {"localhost:5000", "localhost:8000"})) {
     out.allow_loopback = out.allow_loopback && IsLoopback(listen);
   }
+  ToProto(worker, workers.config);
+  *workers.config.mutable_allow_networks() = {out.allow_networks.begin(),
+                                              out.allow_networks.end()};
+  workers.config.set_allow_loopback(out.allow_loopback);
   return out;
 }
 

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "services/capture/process_workers.h"
 #include "services/capture/stream_store.h"
 #include "services/capture/stream_supervisor.h"
-#include "services/capture/stream_worker.h"
 #include "services/common/yaml_config.h"
 
 namespace camherd::capture {
@@ -21,7 +21,8 @@ struct CaptureConfig {
   std::string aggregator;
   StreamStore::Options store;
   StreamSupervisor::Options supervisor;
-  StreamWorker::Options worker;
+  // Without program and arguments.
+  ProcessWorkers::Options workers;
   std::vector<std::string> allow_networks;
   // The gateway listens on loopback only, so cameras may be there as well.
   bool allow_loopback = true;

@@ -28,10 +28,13 @@ constexpr const char* kMethods[] = {
     "StartStream",  "StopStream",   "GetStream",      "ListStreams",
     "UpdateStream", "DeleteStream", "GetLatestFrame", "GetGrid"};
 constexpr const char* kMissed[] = {
-    "not_connected", "late",       "decode_error", "corrupt",     "no_keyframe",
-    "spool_full",    "disk_error", "overload",     "service_down"};
+    "not_connected", "late",       "decode_error", "corrupt",
+    "no_keyframe",   "spool_full", "disk_error",   "overload",
+    "service_down",  "worker_lost"};
 constexpr const char* kDropped[] = {"quota",    "max_age",   "model_error",
                                     "conflict", "file_lost", "deleted"};
+constexpr const char* kWorkersLost[] = {"crashed", "hung", "killed", "exited",
+                                        "not_started"};
 constexpr int kCodes = 17;
 
 std::string StateLabel(int state) {
@@ -118,6 +121,23 @@ class Collector : public prometheus::Collectable {
     add("camherd_capture_received_bytes_total",
         "Bytes received from cameras since the start.", MetricType::Counter,
         snapshot->received_bytes);
+
+    const WorkerStats& workers = snapshot->workers;
+    add("camherd_capture_workers", "Worker processes that run.",
+        MetricType::Gauge, workers.processes);
+    add("camherd_capture_quarantined_streams",
+        "Streams with a worker process of their own, since they made one end.",
+        MetricType::Gauge, workers.quarantined);
+    MetricFamily lost =
+        Family("camherd_capture_workers_lost_total",
+               "Worker processes that ended unasked.", MetricType::Counter);
+    for (const char* reason : kWorkersLost) {
+      const auto it = workers.lost.find(reason);
+      lost.metric.push_back(Value(MetricType::Counter,
+                                  it == workers.lost.end() ? 0 : it->second,
+                                  "reason", reason));
+    }
+    families.push_back(std::move(lost));
 
     MetricFamily streams =
         Family("camherd_capture_streams", "Streams by state, history included.",

@@ -5,17 +5,16 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
-#include "services/capture/address_policy.h"
 #include "services/capture/aggregator_client.h"
 #include "services/capture/capture_config.h"
 #include "services/capture/capture_metrics.h"
 #include "services/capture/capture_service.h"
-#include "services/capture/in_process_worker.h"
 #include "services/capture/inference_client.h"
-#include "services/capture/libav_packet_source.h"
+#include "services/capture/process_workers.h"
 #include "services/capture/stream_store.h"
 #include "services/capture/stream_supervisor.h"
-#include "services/capture/stream_worker.h"
+#include "services/capture/worker_process.h"
+#include "services/common/child_process.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/grpc_server.h"
@@ -26,6 +25,9 @@
 
 namespace camherd::capture {
 namespace {
+
+// Of this program as one of its own worker processes; not for people.
+constexpr char kWorkerArgument[] = "--worker";
 
 absl::Status Run(const CaptureConfig& config) {
   Clock& clock = Clock::Real();
@@ -41,18 +43,17 @@ absl::Status Run(const CaptureConfig& config) {
                               *aggregator, &metrics, clock);
 
   // Then what receives, since the supervisor assigns the resumed streams.
-  CAMHERD_ASSIGN_OR_RETURN(
-      const AddressPolicy policy,
-      AddressPolicy::Create({.allow_networks = config.allow_networks,
-                             .allow_loopback = config.allow_loopback}));
-  InProcessWorker worker(std::make_unique<StreamWorker>(
-      config.worker, MakeLibavPacketSources(policy, clock),
+  ProcessWorkers::Options workers_options = config.workers;
+  workers_options.program = "/proc/self/exe";
+  workers_options.argv = {"camherd-capture", kWorkerArgument};
+  ProcessWorkers workers(
+      workers_options,
       [&](const v1::FromWorker& event) {
         if (event.has_sample()) metrics.SampleTaken(event.sample());
         supervisor.OnEvent(event);
       },
-      clock));
-  CAMHERD_RETURN_IF_ERROR(supervisor.Start(worker));
+      clock);
+  CAMHERD_RETURN_IF_ERROR(supervisor.Start(workers));
   metrics.Attach(supervisor);
 
   // Last what takes requests.
@@ -81,6 +82,9 @@ absl::Status Run(const CaptureConfig& config) {
 }
 
 int Main(int argc, char** argv) {
+  if (argc == 2 && argv[1] == absl::string_view(kWorkerArgument)) {
+    return RunWorkerProcess(ChildProcess::kPassedFd);
+  }
   const ServiceArgs args = StartServiceMain(
       argc, argv, "capture", "Samples RTSP cameras and sends what they show.");
   if (args.done) return args.exit_code;

@@ -22,10 +22,10 @@ namespace {
 constexpr size_t kMaxFrameBytes = 64 << 20;
 
 const std::set<std::string>& MissedReasons() {
-  static const auto* const reasons =
-      new std::set<std::string>{"not_connected", "late",        "decode_error",
-                                "corrupt",       "no_keyframe", "spool_full",
-                                "disk_error",    "overload",    "service_down"};
+  static const auto* const reasons = new std::set<std::string>{
+      "not_connected", "late",       "decode_error", "corrupt",
+      "no_keyframe",   "spool_full", "disk_error",   "overload",
+      "service_down",  "worker_lost"};
   return *reasons;
 }
 
@@ -108,12 +108,12 @@ void StreamSession::Recover(const std::vector<StreamStore::BatchRow>& batches) {
     LogError("brightest frames not recovered",
              {{"stream", stream_id_}, {"status", status}});
   }
-  if (stream_.desired_running()) CountTimeAway();
+  if (stream_.desired_running()) CountTimeAway("service_down");
   TrySealOpen(/*also_rest=*/!stream_.desired_running());
   RemoveFoldersIfDone();
 }
 
-void StreamSession::CountTimeAway() {
+void StreamSession::CountTimeAway(const std::string& reason) {
   const absl::Duration interval = absl::Seconds(stream_.interval_seconds());
   absl::Duration rest;
   const int64_t missed =
@@ -121,11 +121,11 @@ void StreamSession::CountTimeAway() {
   if (missed <= 0) return;
   last_activity_ += missed * interval;
   if (absl::Status status =
-          store_.AddMissed(session_id_, "service_down", missed, last_activity_);
+          store_.AddMissed(session_id_, reason, missed, last_activity_);
       !status.ok()) {
     LogError("missed samples not counted",
              {{"stream", stream_id_}, {"status", status}});
-    uncounted_["service_down"] += missed;
+    uncounted_[reason] += missed;
   }
 }
 
@@ -349,7 +349,7 @@ void StreamSession::CommitSample(const v1::SampleTaken& sample) {
   stream_.set_height(info.height());
   stream_.set_effective_mode(sample.effective_mode());
   stream_.set_gop_seconds(sample.gop_seconds());
-  stream_.set_received_bytes(sample.received_bytes());
+  stream_.set_received_bytes(received_before_ + sample.received_bytes());
   CountUncounted().IgnoreError();
 }
 
@@ -388,6 +388,7 @@ void StreamSession::OnMissed(const v1::SamplesMissed& missed) {
 void StreamSession::OnState(const v1::StateChanged& state) {
   absl::MutexLock lock(&mu_);
   if (discarded_) return;
+  if (std::exchange(lost_, false)) CountTimeAway("worker_lost");
   const absl::Time now = clock_.Now();
   if (stream_.state() != state.state()) {
     *stream_.mutable_state_since() = ToProto(now);
@@ -430,12 +431,55 @@ void StreamSession::LogState(const v1::StateChanged& state) const {
   }
 }
 
-void StreamSession::OnEnded() {
+void StreamSession::OnLost(const v1::StreamEnded& lost) {
+  // The next worker counts from zero, and writes to the next frame's file.
+  connects_before_ = stream_.connects();
+  if (stream_.state() == v1::STREAM_STATE_RUNNING) {
+    stream_.set_disconnects(stream_.disconnects() + 1);
+  }
+  disconnects_before_ = stream_.disconnects();
+  received_before_ = stream_.received_bytes();
+  for (const std::string& name : ListFolder(spool_dir_)) {
+    const int64_t seq = FrameSeqOf(name);
+    if (seq > 0 && seq <= frame_seq_) continue;
+    UnlinkFile(absl::StrCat(spool_dir_, "/", name)).IgnoreError();
+  }
+  CountUncounted().IgnoreError();
+  lost_ = true;
+  // Nobody has told the next worker.
+  paused_ = false;
+  const absl::Time now = clock_.Now();
+  if (stream_.state() == v1::STREAM_STATE_RUNNING) {
+    stream_.set_state(v1::STREAM_STATE_RECONNECTING);
+    *stream_.mutable_state_since() = ToProto(now);
+  }
+  stream_.set_state_reason(MaskSecrets(lost.reason()));
+  next_retry_at_ = lost.retry_after_seconds() > 0
+                       ? now + absl::Seconds(lost.retry_after_seconds())
+                       : absl::InfinitePast();
+  quarantined_until_ = lost.quarantine_seconds() > 0
+                           ? now + absl::Seconds(lost.quarantine_seconds())
+                           : absl::InfinitePast();
+  LogWarning("stream lost by its worker",
+             {{"stream", stream_id_},
+              {"process_name", stream_.process_name()},
+              {"reason", stream_.state_reason()},
+              {"retry_seconds", lost.retry_after_seconds()},
+              {"quarantine_seconds", lost.quarantine_seconds()}});
+}
+
+void StreamSession::OnEnded(const v1::StreamEnded& ended) {
   absl::MutexLock lock(&mu_);
+  if (ended.lost() && !discarded_ && stream_.desired_running()) {
+    OnLost(ended);
+    SetEnded(true);
+    return;
+  }
   if (discarded_) {
     RemoveFolder(spool_dir_);
   } else {
     CountUncounted().IgnoreError();
+    if (std::exchange(lost_, false)) CountTimeAway("worker_lost");
     TrySealOpen(/*also_rest=*/true);
   }
   // Last: whoever waits for the end finds everything sealed.
@@ -690,6 +734,9 @@ void StreamSession::FillObserved(v1::Stream& stream) const {
     stream.set_last_frame_luma(latest_->mean_luma());
   }
   if (stream.desired_running()) {
+    if (quarantined_until_ > clock_.Now()) {
+      *stream.mutable_quarantined_until() = ToProto(quarantined_until_);
+    }
     if (next_retry_at_ != absl::InfinitePast()) {
       *stream.mutable_next_retry_at() = ToProto(next_retry_at_);
     }

@@ -77,7 +77,8 @@ class StreamSession {
   void OnSample(const v1::SampleTaken& sample);
   void OnMissed(const v1::SamplesMissed& missed);
   void OnState(const v1::StateChanged& state);
-  void OnEnded();
+  // Where it is lost, the stream is to be assigned again.
+  void OnEnded(const v1::StreamEnded& ended);
 
   // Replaces what was asked for; frames taken under other models are sealed
   // first.
@@ -144,7 +145,10 @@ class StreamSession {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Counts what could not be counted before.
   absl::Status CountUncounted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void CountTimeAway() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Samples that fell due since the last event are missed for `reason`.
+  void CountTimeAway(const std::string& reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnLost(const v1::StreamEnded& lost) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // SealOpen; what fails stays open.
   void TrySealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Seals the first `count` open frames.
@@ -195,9 +199,13 @@ class StreamSession {
   std::map<int64_t, absl::Duration> pending_ ABSL_GUARDED_BY(mu_);
   std::string sending_reason_ ABSL_GUARDED_BY(mu_);
   absl::Time next_retry_at_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-  // Of earlier runs of the service in this session.
+  absl::Time quarantined_until_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  // Of earlier workers of this session, the bytes of this run of the service.
   int64_t connects_before_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t disconnects_before_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t received_before_ ABSL_GUARDED_BY(mu_) = 0;
+  // The next worker has not said a word yet.
+  bool lost_ ABSL_GUARDED_BY(mu_) = false;
   // Missed samples by reason that could not be counted yet since the store
   // failed.
   std::map<std::string, int64_t> uncounted_ ABSL_GUARDED_BY(mu_);

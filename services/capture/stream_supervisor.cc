@@ -172,13 +172,16 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
       entry->session->OnMissed(event.missed());
       break;
     case v1::FromWorker::kEnded:
-      entry->session->OnEnded();
+      entry->session->OnEnded(event.ended());
       {
         absl::MutexLock lock(&mu_);
         leaving_.erase(event.stream_id());
       }
       Reassign(entry);
       break;
+    // Between ProcessWorkers and its processes.
+    case v1::FromWorker::kPong:
+    case v1::FromWorker::kCrashed:
     case v1::FromWorker::MESSAGE_NOT_SET:
       break;
   }
@@ -190,12 +193,10 @@ void StreamSupervisor::Reassign(const EntryPtr& entry) {
     absl::MutexLock lock(&mu_);
     if (stopping_) return;
   }
-  // Nobody asked for the end: its worker died.
+  // Nobody asked for the end: its worker process is gone.
   absl::MutexLock op(&entry->op_mu);
   if (!entry->session->desired_running() || entry->deleted) return;
-  LogError("stream ended by itself, assigned again",
-           {{"stream", entry->session->stream_id()}});
-  Assign(*entry, absl::Seconds(1));
+  Assign(*entry, absl::ZeroDuration());
 }
 
 void StreamSupervisor::Assign(Entry& entry, absl::Duration connect_delay) {
@@ -834,6 +835,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
     }
   }
   snapshot.spool_bytes = total_spool_bytes_;
+  if (worker_ != nullptr) snapshot.workers = worker_->stats();
   return snapshot;
 }
 

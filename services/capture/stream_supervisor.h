@@ -24,20 +24,10 @@
 #include "services/capture/stream_request.h"
 #include "services/capture/stream_session.h"
 #include "services/capture/stream_store.h"
+#include "services/capture/worker_link.h"
 #include "services/common/clock.h"
 
 namespace camherd::capture {
-
-// The way to the worker that runs the streams, a thread group or a process.
-// Its events go to StreamSupervisor::OnEvent.
-class WorkerLink {
- public:
-  virtual ~WorkerLink() = default;
-  // Returns at once. From any thread, also from within an event.
-  virtual void Send(const v1::ToWorker& message) = 0;
-  // Ends every stream; each one's StreamEnded has been told on return.
-  virtual void Stop() = 0;
-};
 
 // What the whole service counts, of one moment.
 struct CaptureSnapshot {
@@ -56,6 +46,7 @@ struct CaptureSnapshot {
   int64_t spool_bytes = 0;
   // Since the service started.
   int64_t received_bytes = 0;
+  WorkerStats workers;
 };
 
 // Decides which streams there are: identity and names, start, stop, update,

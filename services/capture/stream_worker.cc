@@ -51,8 +51,11 @@ class StreamWorker::Impl {
                              message.pause().reason());
         break;
       }
+      // The worker process's own (RunWorkerProcess).
+      case v1::ToWorker::kConfigure:
+      case v1::ToWorker::kPing:
       case v1::ToWorker::MESSAGE_NOT_SET:
-        LogWarning("empty message to the stream worker");
+        LogWarning("message that is none for a stream worker");
         break;
     }
   }

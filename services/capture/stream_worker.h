@@ -43,6 +43,9 @@ class StreamWorker {
     // Compressed GOP kept in memory in mode exact, bytes; past it the stream
     // decodes as it receives.
     int64_t gop_max_bytes = 32 << 20;
+    // A thread that is at work on a stream for so much longer than its call may
+    // take hangs (TaskScope).
+    absl::Duration hang_after = absl::Seconds(60);
     // fsync each picture as it is written.
     bool sync_frames = false;
   };

@@ -36,6 +36,7 @@ constexpr int kMaxReads = 64;
 // What the child needs, made before fork(): between fork and exec only
 // async-signal-safe calls are allowed.
 struct ExecPlan {
+  const char* program;
   std::vector<char*> argv;
   std::vector<char*> env;
   const char* cwd;
@@ -43,6 +44,7 @@ struct ExecPlan {
   int output_fd;
   int error_fd;
   rlim_t data_limit;
+  rlim_t stack_limit;
   pid_t parent;
 };
 
@@ -66,24 +68,33 @@ struct ExecPlan {
     const rlimit limit = {plan.data_limit, plan.data_limit};
     if (setrlimit(RLIMIT_DATA, &limit) != 0) FailChild(plan.error_fd);
   }
+  if (plan.stack_limit != 0) {
+    const rlimit limit = {plan.stack_limit, plan.stack_limit};
+    if (setrlimit(RLIMIT_STACK, &limit) != 0) FailChild(plan.error_fd);
+  }
   const rlimit no_core = {0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
   if (chdir(plan.cwd) != 0) FailChild(plan.error_fd);
   const int null_fd = open("/dev/null", O_RDONLY);
-  if (null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(plan.output_fd, 1) < 0 ||
-      dup2(plan.output_fd, 2) < 0) {
+  if (null_fd < 0 || dup2(null_fd, 0) < 0) FailChild(plan.error_fd);
+  if (plan.output_fd >= 0 &&
+      (dup2(plan.output_fd, 1) < 0 || dup2(plan.output_fd, 2) < 0)) {
     FailChild(plan.error_fd);
   }
   // Whatever libraries of ours left open must not leak into the child.
   int first_closed = 3;
   if (plan.pass_fd >= 0) {
-    if (dup2(plan.pass_fd, 3) < 0) FailChild(plan.error_fd);
+    // To itself it would stay one that exec closes.
+    if (plan.pass_fd == 3 ? fcntl(3, F_SETFD, 0) < 0
+                          : dup2(plan.pass_fd, 3) < 0) {
+      FailChild(plan.error_fd);
+    }
     first_closed = 4;
   }
   if (syscall(SYS_close_range, first_closed, ~0U, CLOSE_RANGE_CLOEXEC) != 0) {
     for (int fd = first_closed; fd < 4096; ++fd) fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
-  execve(plan.argv[0], plan.argv.data(), plan.env.data());
+  execve(plan.program, plan.argv.data(), plan.env.data());
   FailChild(plan.error_fd);
 }
 
@@ -95,6 +106,10 @@ std::vector<char*> CStrings(const std::vector<std::string>& strings) {
   }
   pointers.push_back(nullptr);
   return pointers;
+}
+
+void Close(int fd) {
+  if (fd >= 0) close(fd);
 }
 
 std::string DescribeEnd(const siginfo_t& info) {
@@ -112,38 +127,42 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(
   if (options.argv.empty()) {
     return absl::InvalidArgumentError("argv must not be empty");
   }
-  std::array<int, 2> output;
-  if (pipe2(output.data(), O_CLOEXEC) != 0) {
+  std::array<int, 2> output = {-1, -1};
+  if (!options.inherit_output && pipe2(output.data(), O_CLOEXEC) != 0) {
     return ErrnoStatus(errno, "pipe2", options.argv[0]);
   }
   // Closed by a successful exec; holds errno of a failed one.
   std::array<int, 2> error;
   if (pipe2(error.data(), O_CLOEXEC) != 0) {
     const int saved = errno;
-    close(output[0]);
-    close(output[1]);
+    Close(output[0]);
+    Close(output[1]);
     return ErrnoStatus(saved, "pipe2", options.argv[0]);
   }
   // Away from descriptor 3, which dup2 may overwrite in the child.
   const int high_error = fcntl(error[1], F_DUPFD_CLOEXEC, 16);
-  const int high_output = fcntl(output[1], F_DUPFD_CLOEXEC, 16);
+  const int high_output =
+      output[1] < 0 ? -1 : fcntl(output[1], F_DUPFD_CLOEXEC, 16);
   close(error[1]);
-  close(output[1]);
-  ExecPlan plan = {CStrings(options.argv),
+  Close(output[1]);
+  ExecPlan plan = {options.program.empty() ? options.argv[0].c_str()
+                                           : options.program.c_str(),
+                   CStrings(options.argv),
                    CStrings(options.env),
                    options.cwd.empty() ? "/" : options.cwd.c_str(),
                    options.pass_fd,
                    high_output,
                    high_error,
                    static_cast<rlim_t>(options.data_limit_bytes),
+                   static_cast<rlim_t>(options.stack_limit_bytes),
                    getpid()};
   const pid_t pid = fork();
   if (pid == 0) RunChild(plan);
   const int fork_error = errno;
-  close(high_output);
+  Close(high_output);
   close(high_error);
   if (pid < 0) {
-    close(output[0]);
+    Close(output[0]);
     close(error[0]);
     return ErrnoStatus(fork_error, "fork", options.argv[0]);
   }
@@ -151,7 +170,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(
   std::unique_ptr<ChildProcess> child(new ChildProcess());
   child->pid_ = pid;
   child->output_fd_ = output[0];
-  fcntl(output[0], F_SETFL, O_NONBLOCK);
+  if (output[0] >= 0) fcntl(output[0], F_SETFL, O_NONBLOCK);
   child->pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   int exec_error = 0;
   ssize_t n;
@@ -172,8 +191,8 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Spawn(
 
 ChildProcess::~ChildProcess() {
   Kill();
-  if (pidfd_ >= 0) close(pidfd_);
-  if (output_fd_ >= 0) close(output_fd_);
+  Close(pidfd_);
+  Close(output_fd_);
 }
 
 bool ChildProcess::ReadOutput(const LineSplitter::LineFn& line) {

@@ -20,25 +20,33 @@
 namespace camherd {
 
 // A child process in a process group of its own, with standard output and
-// error in one pipe. The kernel kills it when the thread that spawned it ends
-// (PR_SET_PDEATHSIG), so also when the service is killed: spawn from a thread
-// that outlives the child. It inherits no descriptor but those named here.
+// error in one pipe or those of ours. The kernel kills it when the thread that
+// spawned it ends (PR_SET_PDEATHSIG), so also when the service is killed: spawn
+// from a thread that outlives the child. It inherits no descriptor but those
+// named here.
 //
 // Kill ends the whole group, forks included, and reaps; the destructor kills.
 //
 // Not thread-safe.
 class ChildProcess {
  public:
+  static constexpr int kPassedFd = 3;
+
   struct Options {
-    // argv[0] is a path; it is not searched for.
+    // argv[0] is a path, which is not searched for, unless `program` is one.
     std::vector<std::string> argv = {};
+    std::string program = {};
     // The whole environment, "KEY=value".
     std::vector<std::string> env = {};
     std::string cwd = {};
-    // Becomes descriptor 3 of the child; -1: none. Stays the caller's.
+    // Becomes kPassedFd of the child; -1: none. Stays the caller's.
     int pass_fd = -1;
     // RLIMIT_DATA, bytes; 0: none.
     int64_t data_limit_bytes = 0;
+    // RLIMIT_STACK, bytes, which is also what its threads get; 0: ours.
+    int64_t stack_limit_bytes = 0;
+    // True: it prints where we do, and output_fd() is -1.
+    bool inherit_output = false;
   };
 
   // kInvalidArgument where argv is empty, kNotFound where argv[0] or cwd is

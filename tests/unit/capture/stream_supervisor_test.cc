@@ -12,6 +12,7 @@
 #include "absl/synchronization/notification.h"
 #include "services/capture/spool_layout.h"
 #include "services/common/file.h"
+#include "services/common/time_proto.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/capture/supervisor_testbed.h"
@@ -607,7 +608,55 @@ TEST_F(StreamSupervisorTest, AStreamThatEndsByItselfIsAssignedAgain) {
   bed_.worker->End(stream.stream_id());
   const v1::AssignStream assign = bed_.worker->Assigned(stream.stream_id());
   EXPECT_EQ(assign.next_frame_seq(), 3);
-  EXPECT_EQ(assign.connect_delay_seconds(), 1);
+}
+
+TEST_F(StreamSupervisorTest, AStreamLostByItsWorkerGoesOnInItsSession) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  const std::string& id = stream.stream_id();
+  bed_.worker->State(id, v1::STREAM_STATE_RUNNING, "");
+  bed_.Take(id, 4);
+  // A picture whose event never came.
+  v1::FromWorker unsaid;
+  bed_.worker->Write(id, 100, clock_.Now(), "jpeg", unsaid);
+  bed_.worker->Lose(id, "its worker process ended: signal 11", 600);
+  v1::Stream now = bed_.Get("demo");
+  EXPECT_EQ(now.state(), v1::STREAM_STATE_RECONNECTING);
+  EXPECT_THAT(now.state_reason(), HasSubstr("signal 11"));
+  EXPECT_EQ(FromProto(now.quarantined_until()),
+            clock_.Now() + absl::Seconds(600));
+  EXPECT_EQ(now.connects(), 1);
+  EXPECT_EQ(now.disconnects(), 1);
+  const v1::AssignStream assign = bed_.worker->Assigned(id);
+  EXPECT_EQ(assign.session_id(), stream.session_id());
+  EXPECT_EQ(assign.next_frame_seq(), 5);
+
+  // The next worker counts from zero; what fell due meanwhile is missed.
+  clock_.Advance(absl::Seconds(10));
+  bed_.worker->State(id, v1::STREAM_STATE_RUNNING, "");
+  now = bed_.Get("demo");
+  EXPECT_EQ(now.connects(), 2);
+  EXPECT_EQ(now.accounting().missed().at("worker_lost"), 3);
+  EXPECT_EQ(now.received_bytes(), 4000);
+  // Open frames stay open: the batch is full at ten.
+  bed_.Take(id, 6);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 10));
+  EXPECT_EQ(bed_.inference->manifests().size(), 1);
+  EXPECT_EQ(bed_.Get("demo").received_bytes(), 4000 + 11 * 1000);
+  clock_.Advance(absl::Seconds(600));
+  EXPECT_FALSE(bed_.Get("demo").has_quarantined_until());
+}
+
+TEST_F(StreamSupervisorTest, AStreamLostAsItStopsIsStopped) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.worker->SetAnswersRevoke(false);
+  bed_.worker->before_send = [&](const v1::ToWorker& message) {
+    if (message.has_revoke()) {
+      bed_.worker->Lose(stream.stream_id(), "signal 11", 600);
+    }
+  };
+  bed_.StopCamera("demo");
+  bed_.worker->before_send = nullptr;
+  EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_STOPPED);
 }
 
 class SpoolQuotaTest : public StreamSupervisorTest {

@@ -167,6 +167,8 @@ class StreamWorkerTest : public ::testing::Test {
       case v1::FromWorker::kEnded:
         seen.ended = true;
         break;
+      case v1::FromWorker::kPong:
+      case v1::FromWorker::kCrashed:
       case v1::FromWorker::MESSAGE_NOT_SET:
         ADD_FAILURE() << "an empty event";
     }

@@ -72,6 +72,8 @@ class FakeWorker : public WorkerLink {
     if (ended) End(message.revoke().stream_id());
   }
 
+  WorkerStats stats() const override { return {}; }
+
   void Stop() override {
     std::map<std::string, Running> running;
     {
@@ -143,6 +145,17 @@ class FakeWorker : public WorkerLink {
     v1::FromWorker event;
     event.set_stream_id(stream_id);
     event.mutable_ended();
+    sink_(event);
+  }
+
+  // As its process does that ends; `quarantine_seconds` where it is to blame.
+  void Lose(const std::string& stream_id, const std::string& reason,
+            double quarantine_seconds) {
+    v1::FromWorker event;
+    event.set_stream_id(stream_id);
+    event.mutable_ended()->set_lost(true);
+    event.mutable_ended()->set_reason(reason);
+    event.mutable_ended()->set_quarantine_seconds(quarantine_seconds);
     sink_(event);
   }
 
