@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from measure import Contender, Race, cpu_seconds, race, resident_mib
+from measure import Contender, Race, cpu_seconds, race, resident_mib, tree, tree_cpu_seconds
 from rig import ROOT, Rig, Running, wait_for
 from table import CAMHERD, Line, Say, race_lines
 
@@ -102,13 +102,13 @@ def _camherd_capture(rig: Rig, urls: list[str], backend: str) -> tuple[float, di
         for n, url in enumerate(urls):
             rig.start_stream(capture.address, url, f"CAM-{n:03d}", "null")
         wait_for("camherd: keyframe sampling", lambda: _keyframe_mode(rig, capture), 60)
-        before, cpu, start = _captured(rig, capture), cpu_seconds(capture.pid), now()
+        before, cpu, start = _captured(rig, capture), tree_cpu_seconds(capture.pid), now()
         time.sleep(WINDOW)
         minutes = (now() - start) / 60 * len(urls)
-        cost = (cpu_seconds(capture.pid) - cpu) / minutes
+        cost = (tree_cpu_seconds(capture.pid) - cpu) / minutes
         notes = {
             "samples/min": (_captured(rig, capture) - before) / minutes,
-            "MiB": resident_mib([capture.pid]),
+            "MiB": resident_mib(tree(capture.pid)),
         }
     return cost, notes
 

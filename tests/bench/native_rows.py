@@ -173,14 +173,13 @@ def _raw(python: Path, network: Path) -> Contender:
 
 def _small(rig: Rig) -> list[Path]:
     """The same pictures at 640x480."""
-    paths = []
-    for large in rig.jpegs():
-        path = rig.folder("jpegs_640x480") / large.name
-        if not path.exists():
-            command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(large)]
-            subprocess.run([*command, "-vf", "scale=640:480", "-q:v", "2", str(path)], check=True)
-        paths.append(path)
-    return paths
+    large = rig.jpegs()
+    folder = rig.folder("jpegs_640x480")
+    for path in large:
+        command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(path)]
+        command += ["-vf", "scale=640:480", "-q:v", "2", str(folder / path.name)]
+        subprocess.run(command, check=True)
+    return [folder / path.name for path in large]
 
 
 def native(rig: Rig, say: Say, rounds: int) -> list[Line]:
