@@ -30,20 +30,20 @@ std::vector<ScoredBox> Yolov8Boxes(const float* output,
     }
     return found;
   }
-  // Row by row, so that memory is read in order.
+  // Row by row, so that memory is read in order. Which class it was is looked
+  // for where it matters, at a few of the thousands of anchors.
   std::vector<float> best(output + 4 * anchors, output + 5 * anchors);
-  std::vector<int> which(anchors, 0);
   for (size_t c = 1; c < classes; ++c) {
     const float* const row = output + (4 + c) * anchors;
     for (size_t i = 0; i < anchors; ++i) {
-      const bool better = row[i] > best[i];
-      best[i] = better ? row[i] : best[i];
-      which[i] = better ? static_cast<int>(c) : which[i];
+      best[i] = row[i] > best[i] ? row[i] : best[i];
     }
   }
   for (size_t i = 0; i < anchors; ++i) {
-    const auto c = static_cast<size_t>(which[i]);
-    if (best[i] > min_score && layout.kept[c] != 0) add(i, best[i], c);
+    if (!(best[i] > min_score)) continue;
+    size_t c = 0;
+    while (output[(4 + c) * anchors + i] != best[i]) ++c;
+    if (layout.kept[c] != 0) add(i, best[i], c);
   }
   return found;
 }
