@@ -21,6 +21,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/capture/tls_verifier.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
 
@@ -40,12 +41,23 @@ constexpr int kMaxRedirects = 5;
 constexpr absl::Duration kCloseTimeout = absl::Milliseconds(500);
 // The socket's own time limit is the second net below ours.
 constexpr absl::Duration kSocketSlack = absl::Seconds(1);
+// For the connection itself, before anything is asked: two repetitions of a
+// lost SYN. A camera that is switched off and on again is found between two
+// tries, not at the end of a long one.
+constexpr absl::Duration kReachTimeout = absl::Seconds(5);
+// Over UDP: room for a keyframe's burst (the kernel may give less), and how
+// long and for how many packets is waited for one that is late.
+constexpr int kUdpBufferBytes = 2 << 20;
+constexpr int kReorderPackets = 500;
+constexpr absl::Duration kReorderDelay = absl::Milliseconds(300);
 
 // What the library says only in its log.
 struct Overheard {
   std::string sdp;
   int rtsp_status = 0;
   int redirects = 0;
+  // The camera has taken the TCP connection.
+  bool reached = false;
 };
 thread_local Overheard* overheard = nullptr;
 
@@ -54,6 +66,10 @@ void OnLibraryLog(void*, int level, const char* format, va_list arguments) {
   const bool is_sdp = overheard != nullptr && absl::StartsWith(format, "SDP:");
   if (overheard != nullptr && absl::StartsWith(format, "Status %d: Redirect")) {
     ++overheard->redirects;
+  }
+  if (overheard != nullptr &&
+      absl::StartsWith(format, "Successfully connected")) {
+    overheard->reached = true;
   }
   if (level > AV_LOG_WARNING && !is_sdp) return;
   char text[kMaxText];
@@ -197,12 +213,21 @@ class LibavPacketSource::Impl {
   absl::StatusOr<VideoParameters> Open() {
     started_ = clock_.SteadyNow();
     Arm(options_.connect_timeout);
+    if (url_.tls() && options_.tls_verify) {
+      if (!absl::StrContains(avformat_configuration(), "--enable-gnutls")) {
+        return absl::PermissionDeniedError(
+            "the media library of this installation cannot be made to verify "
+            "certificates (tls_verify)");
+      }
+      tls_verifier_.emplace(url_.host(), options_.tls_ca_file);
+    }
     CAMHERD_ASSIGN_OR_RETURN(
         const IpAddress address,
         ResolveHost(url_.host(), policy_, deadline_, clock_,
                     [this] { return cancelled_.load(); }));
     local_ip_ = LocalAddressTowards(address, url_.port());
     connect_url_ = WithAddress(url_, address);
+    reach_deadline_ = clock_.SteadyNow() + kReachTimeout;
     Overheard heard;
     overheard = &heard;
     absl::StatusOr<VideoParameters> parameters = Connect(heard);
@@ -232,7 +257,10 @@ class LibavPacketSource::Impl {
         return absl::DeadlineExceededError(absl::StrCat(
             "the camera sent no picture for ",
             absl::FormatDuration(first_read_ ? options_.connect_timeout
-                                             : options_.stall_timeout)));
+                                             : options_.stall_timeout),
+            first_read_ && options_.transport == v1::TRANSPORT_UDP
+                ? " over UDP, which a firewall may keep away"
+                : ""));
       }
       if (error == AVERROR_EOF) {
         return absl::UnavailableError("the camera ended the stream");
@@ -286,6 +314,11 @@ class LibavPacketSource::Impl {
       expired_ = true;
       return true;
     }
+    if (overheard != nullptr && !overheard->reached &&
+        clock_.SteadyNow() >= reach_deadline_) {
+      unreached_ = true;
+      return true;
+    }
     return !redirect_error_.ok() || !RedirectsAllowed();
   }
 
@@ -306,6 +339,11 @@ class LibavPacketSource::Impl {
     if (!target.ok()) {
       redirect_error_ = absl::UnavailableError(
           "the camera redirected to something that is no RTSP address");
+      return false;
+    }
+    if (url_.tls() && !target->tls()) {
+      redirect_error_ = absl::UnavailableError(
+          "the camera redirected from rtsps to a connection in the clear");
       return false;
     }
     // The library looks names up itself, so a name could lead elsewhere by
@@ -338,6 +376,10 @@ class LibavPacketSource::Impl {
       } else if (absl::StrContains(heard.sdp, "m=video")) {
         return Unclear(error);
       }
+    }
+    if (tls_verifier_ && !tls_verifier_->verified()) {
+      return absl::PermissionDeniedError(
+          "the camera's certificate was not verified (tls_verify)");
     }
     return ChooseVideo(heard);
   }
@@ -399,6 +441,15 @@ class LibavPacketSource::Impl {
     av_dict_set(&options, "codec_whitelist", "h264,hevc,mjpeg,mpeg4", 0);
     av_dict_set(&options, "user_agent", "Camherd", 0);
     if (video_only) av_dict_set(&options, "allowed_media_types", "video", 0);
+    if (options_.transport == v1::TRANSPORT_UDP) {
+      av_dict_set_int(&options, "buffer_size", kUdpBufferBytes, 0);
+      av_dict_set_int(&options, "reorder_queue_size", kReorderPackets, 0);
+      av_dict_set_int(&options, "max_delay",
+                      absl::ToInt64Microseconds(kReorderDelay), 0);
+      // Packets from elsewhere are not the camera's.
+      av_dict_set(&options, "rtsp_flags", "filter_src", 0);
+    }
+    const TlsVerifier::Scope verify(tls_verifier_ ? &*tls_verifier_ : nullptr);
     // The streams' parameters are those of the SDP: looking at the video for
     // them (avformat_find_stream_info) would take seconds.
     const int error =
@@ -421,6 +472,12 @@ class LibavPacketSource::Impl {
   absl::Status OwnReason(int error) const {
     if (cancelled_) return absl::CancelledError("cancelled");
     CAMHERD_RETURN_IF_ERROR(redirect_error_);
+    if (tls_verifier_) CAMHERD_RETURN_IF_ERROR(tls_verifier_->refusal());
+    if (unreached_) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("nothing answered at the camera's address within ",
+                       absl::FormatDuration(kReachTimeout)));
+    }
     if (expired_ || clock_.SteadyNow() >= deadline_ ||
         error == AVERROR(ETIMEDOUT)) {
       return absl::DeadlineExceededError(
@@ -501,6 +558,10 @@ class LibavPacketSource::Impl {
   absl::Duration deadline_ = absl::InfiniteDuration();
   // A deadline has passed during the call.
   bool expired_ = false;
+  // No TCP connection came about by then.
+  absl::Duration reach_deadline_;
+  bool unreached_ = false;
+  std::optional<TlsVerifier> tls_verifier_;
   bool closing_ = false;
   bool first_read_ = true;
   AVFormatContext* context_ = nullptr;

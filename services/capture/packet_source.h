@@ -45,6 +45,10 @@ class PacketSource {
     v1::Transport transport = v1::TRANSPORT_TCP;
     absl::Duration connect_timeout = absl::Seconds(30);
     absl::Duration stall_timeout = absl::Seconds(10);
+    // Of an rtsps camera the certificate must be good for the URL's host, and
+    // go back to one of `tls_ca_file` (PEM; empty: the system's).
+    bool tls_verify = true;
+    std::string tls_ca_file = {};
   };
 
   virtual ~PacketSource() = default;
@@ -52,7 +56,8 @@ class PacketSource {
   // Connects up to PLAY. Errors, each with a sentence for people:
   //   kUnauthenticated  401, 403           kNotFound          404
   //   kResourceExhausted 453, 455, 503     kUnimplemented     codec, named
-  //   kFailedPrecondition no video track   kPermissionDenied  address refused
+  //   kFailedPrecondition no video track
+  //   kPermissionDenied address refused by us, or certificate not trusted
   //   kDeadlineExceeded too slow           kCancelled         Cancel()
   //   kUnavailable      all else: refused, unknown host, closed, not RTSP
   virtual absl::StatusOr<VideoParameters> Open() = 0;

@@ -23,6 +23,7 @@ LIBRARIES = {
     "JSON": r"nlohmann/",
     "libcurl": r"curl/",
     "OpenSSL": r"openssl/",
+    "GnuTLS": r"gnutls/",
     "cpp-httplib": r"httplib\.h$",
     "OpenVINO": r"openvino/",
     "ONNX Runtime": r"onnxruntime",
@@ -42,6 +43,7 @@ TABLE = {
     "services/capture": {
         "FFmpeg": ["*packet_source", "decoder"],
         "libjpeg-turbo": ["jpeg_encoder", "jpeg_draw"],
+        "GnuTLS": ["tls_verifier"],
         "gRPC": ["capture_service", "*_client", "call_registry"],
     },
     "services/inference": {
@@ -73,7 +75,7 @@ TABLE = {
 _FREE = re.compile(
     r"absl/|google/protobuf/"
     r"|(sys|netinet|arpa|linux|net)/\w+\.h$|[a-z_]+$|std\w+\.h$"
-    r"|(arpa|fcntl|getopt|malloc|netdb|poll|pthread|pwd|sched|signal|spawn|termios|time|unistd"
+    r"|(arpa|dlfcn|fcntl|getopt|malloc|netdb|poll|pthread|pwd|sched|signal|spawn|termios|time|unistd"
     r"|dirent|errno|limits|string|syscall|wait|math|assert|inttypes)\.h$"
 )
 

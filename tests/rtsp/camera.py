@@ -17,12 +17,15 @@ Each --mount is a path and options, separated by commas:
     seconds=10      length of the loop (default: the whole file)
     bframes=0       B frames in a row
     start=7         first access unit sent: a late join in the middle of a GOP
+    loss=0.01       share of the RTP packets (h264) that get lost: take UDP
     tags=bt709      colour tags and conversion: bt709, bt601; add `-full` for
                     full range (default bt601, limited)
     filter=...      ffmpeg filters; the last option, commas belong to it
 
 Credentials: --auth basic|digest, user by --user, password in the environment
 variable CAM_PASSWORD, so that no process argument holds it.
+
+--tls-cert and --tls-key, PEM files, make it an rtsps camera.
 
 Needs /usr/bin/python3 with gi and gst-rtsp-server, ffmpeg and ffprobe.
 """
@@ -45,7 +48,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 CODECS = ("h264", "h265", "mjpeg", "audio", "copy")
 TAGS = {
@@ -69,6 +72,7 @@ class Mount:
     seconds: float = 0.0
     bframes: int = 0
     start: int = 0
+    loss: float = 0.0
     tags: str = "bt601"
     filter: str = ""
 
@@ -95,7 +99,7 @@ def parse_mount(text: str) -> Mount:
             raise ValueError(f"--mount {text}: unknown option {option!r}")
         if key == "fps":
             mount.fps = Fraction(value)
-        elif key in ("gop", "seconds"):
+        elif key in ("gop", "seconds", "loss"):
             setattr(mount, key, float(value))
         elif key in ("bframes", "start"):
             setattr(mount, key, int(value))
@@ -311,12 +315,34 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         source.connect("need-data", need_data)
 
 
+class LossyFactory(Factory):
+    """Loses packets on their way out."""
+
+    def __init__(self, mount: Mount, loop: Loop | None) -> None:
+        super().__init__(mount, loop)
+        # All but the payloader.
+        self._head = self._launch(mount, loop).rpartition(" ! ")[0] + " )"
+        self._loss = mount.loss
+
+    def do_create_element(self, _url: GstRtsp.RTSPUrl) -> Gst.Element:
+        """Called by the server for each new feed."""
+        head = Gst.parse_launch(self._head.replace(" ! h264parse", " ! h264parse name=parse"))
+        tail = f"rtph264pay pt=96 config-interval=1 ! netsim drop-probability={self._loss}"
+        payloader = Gst.parse_bin_from_description(tail, True)
+        payloader.set_name("pay0")
+        head.add(payloader)
+        head.get_by_name("parse").link(payloader)
+        return head
+
+
 def make_auth(method: str, user: str, password: str) -> GstRtspServer.RTSPAuth:
-    """Asks every client for the one user."""
+    """Asks every client for the one user, or nobody for anything."""
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "user")
-    if method == "digest":
+    if method == "none":
+        auth.set_default_token(token)
+    elif method == "digest":
         auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
         auth.add_digest(user, password, token)
     else:
@@ -342,6 +368,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--auth", choices=("none", "basic", "digest"), default="none")
     parser.add_argument("--user", default="admin")
+    parser.add_argument("--tls-cert", help="PEM; with its key: rtsps")
+    parser.add_argument("--tls-key", help="PEM")
     parser.add_argument("--cache", type=Path, default=Path("build/loops"), help="for loop files")
     parser.add_argument("--with-parent", action="store_true", help="end when the parent ends")
     parser.add_argument("--prepare", action="store_true", help="only make the loop files")
@@ -361,11 +389,15 @@ def main() -> int:
     server = GstRtspServer.RTSPServer()
     server.set_address(args.host)
     server.set_service(str(args.port))
-    if args.auth != "none":
-        password = os.environ.get("CAM_PASSWORD", "")
-        server.set_auth(make_auth(args.auth, args.user, password))
+    if args.auth != "none" or args.tls_cert:
+        auth = make_auth(args.auth, args.user, os.environ.get("CAM_PASSWORD", ""))
+        if args.tls_cert:
+            files = (args.tls_cert, args.tls_key)
+            auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(*files))
+        server.set_auth(auth)
     for mount, loop in zip(mounts, loops, strict=True):
-        server.get_mount_points().add_factory(mount.path, Factory(mount, loop))
+        factory = (LossyFactory if mount.loss else Factory)(mount, loop)
+        server.get_mount_points().add_factory(mount.path, factory)
     if server.attach(None) == 0:
         print(f"camera.py: port {args.port} is in use", file=sys.stderr)
         return 1

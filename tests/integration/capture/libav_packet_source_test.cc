@@ -3,13 +3,20 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_format.h"
 #include "services/capture/keyframe_kind.h"
 #include "tests/support/rtsp_server.h"
 #include "tests/support/status_matchers.h"
@@ -164,18 +171,79 @@ TEST(AddressTest, ADeniedAddressIsNotConnectedTo) {
               StatusIs(absl::StatusCode::kPermissionDenied));
 }
 
+// A host that is switched off: who connects gets no answer at all.
+class SilentPort {
+ public:
+  SilentPort() {
+    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    if (bind(listener_, generic, size) != 0 || listen(listener_, 0) != 0 ||
+        getsockname(listener_, generic, &size) != 0) {
+      return;
+    }
+    port_ = ntohs(address.sin_port);
+    // Until its queue is full.
+    for (int i = 0; i < 64 && !silent_; ++i) {
+      const int fd =
+          socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+      fillers_.push_back(fd);
+      connect(fd, generic, size);
+      pollfd waits = {fd, POLLOUT, 0};
+      silent_ = poll(&waits, 1, 500) == 0;
+    }
+  }
+  ~SilentPort() {
+    for (const int fd : fillers_) close(fd);
+    close(listener_);
+  }
+  SilentPort(const SilentPort&) = delete;
+  SilentPort& operator=(const SilentPort&) = delete;
+
+  bool silent() const { return silent_; }
+  int port() const { return port_; }
+
+ private:
+  int listener_ = -1;
+  int port_ = 0;
+  bool silent_ = false;
+  std::vector<int> fillers_;
+};
+
+TEST(AddressTest, AHostThatDoesNotAnswerIsGivenUpLongBeforeTheDeadline) {
+  const SilentPort port;
+  if (!port.silent()) GTEST_SKIP() << "the kernel answers all the same";
+  const auto source =
+      Source(absl::StrCat("rtsp://127.0.0.1:", port.port(), "/cam"));
+  const double seconds = SecondsOf([&] {
+    EXPECT_THAT(source->Open(), StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                         HasSubstr("nothing answered")));
+  });
+  EXPECT_GE(seconds, 4.9);
+  EXPECT_LE(seconds, 7);
+}
+
+// A short H.264 file in `dir`; empty: there is no ffmpeg.
+std::string MakeVideo(const TempDir& dir) {
+  const std::string video = dir / "video.mp4";
+  const std::string command = absl::StrCat(
+      "ffmpeg -nostdin -v error -y -f lavfi -i testsrc2=s=320x240:r=25:d=4 "
+      "-c:v libx264 -preset ultrafast -pix_fmt yuv420p '",
+      video, "'");
+  return std::system(command.c_str()) == 0 ? video : "";
+}
+
 // A camera of gst-rtsp-server.
 class CameraTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     if (!HaveRtspCamera()) return;
     dir_ = new TempDir;
-    const std::string video = *dir_ / "video.mp4";
-    const std::string command = absl::StrCat(
-        "ffmpeg -nostdin -v error -y -f lavfi -i testsrc2=s=320x240:r=25:d=4 "
-        "-c:v libx264 -preset ultrafast -pix_fmt yuv420p '",
-        video, "'");
-    if (std::system(command.c_str()) != 0) return;
+    const std::string video = MakeVideo(*dir_);
+    if (video.empty()) return;
     setenv("CAM_PASSWORD", kPassword, 1);
     std::vector<std::string> arguments = {"--cache", *dir_ / "cache", "--auth",
                                           "digest"};
@@ -248,6 +316,45 @@ TEST_F(CameraTest, UdpWorksWhereItIsAskedFor) {
   EXPECT_THAT(source->Read(), IsOk());
 }
 
+// All bytes that are not plain letters.
+std::string PercentEncoded(const std::string& text) {
+  std::string encoded;
+  for (const char c : text) {
+    absl::StrAppend(&encoded, absl::ascii_isalnum(c)
+                                  ? std::string(1, c)
+                                  : absl::StrFormat("%%%02X", c & 0xff));
+  }
+  return encoded;
+}
+
+TEST_F(CameraTest, AnyPasswordWorksInTheUrlAndApartByDigestAndByBasic) {
+  const std::string user = "us er@x/y%41";
+  const std::string password = "p@s:w/d%41 &?#[]\"'\\+=;\xC3\xA9\xE2\x82\xAC";
+  for (const char* method : {"digest", "basic"}) {
+    setenv("CAM_PASSWORD", password.c_str(), 1);
+    const RtspServer camera(
+        CAMHERD_RTSP_DIR, "camera.py",
+        {"--cache", *dir_ / "cache", "--auth", method, "--user", user,
+         "--mount",
+         absl::StrCat("h264,codec=h264,gop=1,video=", *dir_ / "video.mp4")});
+    setenv("CAM_PASSWORD", kPassword, 1);
+    ASSERT_NE(camera.port(), 0);
+    EXPECT_THAT(Source(camera.Url("h264"), {}, {}, user, password)->Open(),
+                IsOk())
+        << method;
+    EXPECT_THAT(
+        Source(camera.Url("h264", absl::StrCat(PercentEncoded(user), ":",
+                                               PercentEncoded(password))))
+            ->Open(),
+        IsOk())
+        << method;
+    EXPECT_THAT(
+        Source(camera.Url("h264"), {}, {}, user, password + "x")->Open(),
+        StatusIs(absl::StatusCode::kUnauthenticated))
+        << method;
+  }
+}
+
 TEST_F(CameraTest, AWrongOrMissingPasswordIsUnauthenticated) {
   EXPECT_THAT(
       Source(camera_->Url("h264"), {}, {}, "admin", "wrong-canary")->Open(),
@@ -262,6 +369,20 @@ TEST_F(CameraTest, AWrongOrMissingPasswordIsUnauthenticated) {
 TEST_F(CameraTest, AnUnknownPathIsNotFound) {
   EXPECT_THAT(Connect("no-such-path")->Open(),
               StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(CameraTest, OverUdpACameraWithoutPicturesIsNotTriedByTcp) {
+  PacketSource::Options options = Timeouts(2, 1);
+  options.transport = v1::TRANSPORT_UDP;
+  const auto source = Connect("h264", options);
+  ASSERT_THAT(source->Open(), IsOk());
+  camera_->Kill(SIGSTOP);
+  absl::StatusOr<AccessUnit> unit = absl::UnknownError("");
+  do {
+    unit = source->Read();
+  } while (unit.ok());
+  camera_->Kill(SIGCONT);
+  EXPECT_THAT(unit, StatusIs(absl::StatusCode::kDeadlineExceeded));
 }
 
 TEST_F(CameraTest, ACameraWithSoundOnlyHasNoVideo) {
@@ -318,6 +439,128 @@ TEST_F(CameraTest, AConnectionThatIsCutIsUnavailable) {
     unit = source->Read();
   } while (unit.ok());
   EXPECT_THAT(unit, StatusIs(absl::StatusCode::kUnavailable));
+}
+
+// Cameras of gst-rtsp-server with certificates of an authority of our own.
+class TlsCameraTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (!HaveRtspCamera()) return;
+    dir_ = new TempDir;
+    const std::string video = MakeVideo(*dir_);
+    // Name of its files: what it is for, and for how many days.
+    const std::string command = absl::StrCat(
+        "cd '", dir_->path(),
+        "' && { K='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'; "
+        "openssl req -x509 $K -keyout ca.key -out ca.pem -days 30 "
+        "-subj /CN=test-authority && "
+        "for c in good:30:IP:127.0.0.1,DNS:localhost "
+        "other:30:DNS:camera.example expired:-1:IP:127.0.0.1; do "
+        "n=${c%%:*}; c=${c#*:}; d=${c%%:*}; "
+        "openssl req $K -keyout $n.key -out $n.csr -subj /CN=camera && "
+        "echo subjectAltName=${c#*:} > $n.ext && "
+        "openssl x509 -req -in $n.csr -CA ca.pem -CAkey ca.key "
+        "-CAcreateserial -days $d -extfile $n.ext -out $n.pem || exit 1; "
+        "done; } >openssl.log 2>&1");
+    if (video.empty() || std::system(command.c_str()) != 0) return;
+    for (const char* name : {"good", "other", "expired"}) {
+      cameras_[name] = std::make_unique<RtspServer>(
+          CAMHERD_RTSP_DIR, "camera.py",
+          std::vector<std::string>{
+              "--cache", *dir_ / "cache", "--tls-cert",
+              *dir_ / absl::StrCat(name, ".pem"), "--tls-key",
+              *dir_ / absl::StrCat(name, ".key"), "--mount",
+              absl::StrCat("h264,codec=h264,gop=1,video=", video)});
+    }
+  }
+  static void TearDownTestSuite() {
+    cameras_.clear();
+    delete std::exchange(dir_, nullptr);
+  }
+  void SetUp() override {
+    if (cameras_.empty() || cameras_["expired"]->port() == 0) {
+      GTEST_SKIP() << "gst-rtsp-server, ffmpeg or openssl is not installed";
+    }
+  }
+
+  static std::unique_ptr<LibavPacketSource> Connect(const std::string& name,
+                                                    const std::string& host,
+                                                    bool with_ca,
+                                                    bool verify = true) {
+    PacketSource::Options options = Timeouts(5, 2);
+    options.tls_verify = verify;
+    if (with_ca) options.tls_ca_file = *dir_ / "ca.pem";
+    return Source(
+        absl::StrCat("rtsps://", host, ":", cameras_[name]->port(), "/h264"),
+        options);
+  }
+
+  static TempDir* dir_;
+  static std::map<std::string, std::unique_ptr<RtspServer>> cameras_;
+};
+
+TempDir* TlsCameraTest::dir_ = nullptr;
+std::map<std::string, std::unique_ptr<RtspServer>> TlsCameraTest::cameras_;
+
+TEST_F(TlsCameraTest, ACertificateForTheAddressOrTheNameIsAccepted) {
+  for (const char* host : {"127.0.0.1", "localhost"}) {
+    const auto source = Connect("good", host, /*with_ca=*/true);
+    ASSERT_THAT(source->Open(), IsOk()) << host;
+    EXPECT_THAT(source->Read(), IsOk()) << host;
+  }
+}
+
+TEST_F(TlsCameraTest, ACertificateForAnotherNameIsRefused) {
+  for (const char* host : {"127.0.0.1", "localhost"}) {
+    EXPECT_THAT(
+        Connect("other", host, /*with_ca=*/true)->Open(),
+        StatusIs(absl::StatusCode::kPermissionDenied,
+                 AllOf(HasSubstr("certificate"), HasSubstr(host),
+                       HasSubstr("name in the certificate does not match"))));
+  }
+}
+
+TEST_F(TlsCameraTest, ACertificateThatHasExpiredIsRefused) {
+  EXPECT_THAT(
+      Connect("expired", "127.0.0.1", /*with_ca=*/true)->Open(),
+      StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("expired")));
+}
+
+TEST_F(TlsCameraTest, ACertificateOfAnUnknownAuthorityIsRefused) {
+  EXPECT_THAT(Connect("good", "127.0.0.1", /*with_ca=*/false)->Open(),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("issuer is unknown")));
+}
+
+TEST_F(TlsCameraTest, AFileWithoutCertificatesTrustsNobody) {
+  PacketSource::Options options = Timeouts(5, 2);
+  options.tls_ca_file = *dir_ / "good.key";
+  EXPECT_THAT(
+      Source(
+          absl::StrCat("rtsps://127.0.0.1:", cameras_["good"]->port(), "/h264"),
+          options)
+          ->Open(),
+      StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("tls_ca_file")));
+}
+
+TEST_F(TlsCameraTest, WithoutVerificationAnyCertificateWillDo) {
+  for (const char* name : {"good", "other", "expired"}) {
+    const auto source =
+        Connect(name, "127.0.0.1", /*with_ca=*/false, /*verify=*/false);
+    ASSERT_THAT(source->Open(), IsOk()) << name;
+    EXPECT_THAT(source->Read(), IsOk()) << name;
+  }
+}
+
+TEST_F(TlsCameraTest, APortThatSpeaksNoTlsIsUnavailableNotDistrusted) {
+  RtspServer garbage(CAMHERD_RTSP_DIR, "misbehave.py", {"garbage"});
+  const absl::Status status =
+      Source(absl::StrCat("rtsps://127.0.0.1:", garbage.port(), "/cam"),
+             Timeouts(2, 1))
+          ->Open()
+          .status();
+  EXPECT_TRUE(absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status))
+      << status;
 }
 
 }  // namespace
