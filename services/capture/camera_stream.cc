@@ -10,9 +10,6 @@
 namespace camherd::capture {
 namespace {
 
-// Pause after an error that only a change at the camera or in the settings
-// will cure.
-constexpr double kSlowJitter = 1.25;
 // An infinite wait in chrono's terms.
 constexpr absl::Duration kLongestSleep = absl::Hours(24);
 // What waits in the pool at a revocation is decoded for so long.
@@ -49,20 +46,6 @@ v1::StreamState StateFor(absl::StatusCode code) {
   }
 }
 
-bool IsSlow(absl::StatusCode code) {
-  switch (code) {
-    case absl::StatusCode::kUnauthenticated:
-    case absl::StatusCode::kNotFound:
-    case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kUnimplemented:
-    case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kInvalidArgument:
-      return true;
-    default:
-      return false;
-  }
-}
-
 FramePicker::Options PickerOptions(const v1::AssignStream& assignment,
                                    const StreamWorker::Options& options) {
   FramePicker::Options picker;
@@ -95,7 +78,9 @@ CameraStream::CameraStream(const Context& context,
                    [this](absl::string_view reason) { EmitMissed(1, reason); },
                .on_disk = [this](const absl::Status& s) { OnDisk(s); }}),
       backoff_({.initial = context.options.retry_initial,
-                .max = context.options.retry_max}) {
+                .soon_max = context.options.retry_soon_max,
+                .max = context.options.retry_max,
+                .slow = context.options.retry_slow}) {
   Assign(assignment);
   thread_ = std::thread([this] { Run(); });
 }
@@ -109,9 +94,11 @@ void CameraStream::Assign(const v1::AssignStream& assignment) {
   absl::MutexLock lock(&mu_);
   next_assignment_ = assignment;
   changed_ = true;
-  if (assignment.url() != source_url_ || assignment.transport() != transport_) {
+  if (assignment.url() != source_url_ || assignment.transport() != transport_ ||
+      assignment.tls_verify() != tls_verify_) {
     source_url_ = assignment.url();
     transport_ = assignment.transport();
+    tls_verify_ = assignment.tls_verify();
     reconnect_ = true;
     if (source_ != nullptr) source_->Cancel();
   }
@@ -123,6 +110,13 @@ void CameraStream::Pause(bool paused, const std::string& reason) {
   next_paused_ = paused;
   next_pause_reason_ = reason;
   changed_ = true;
+  Wake();
+}
+
+void CameraStream::Grant(int64_t request) {
+  absl::MutexLock lock(&mu_);
+  if (request != request_) return;
+  granted_ = true;
   Wake();
 }
 
@@ -163,12 +157,12 @@ void CameraStream::Run() {
     state.set_state(v1::STREAM_STATE_STARTING);
     state.set_reason("connecting");
   });
-  WaitUntil(context_.clock.SteadyNow() +
-                absl::Seconds(assignment_.connect_delay_seconds()),
-            /*or_reconnect=*/false);
   while (!Revoked()) {
     ApplyAssignment();
-    if (const std::optional<Ended> ended = Connection()) BackOff(*ended);
+    std::optional<Ended> ended;
+    if (AwaitGrant()) ended = Connection();
+    EmitConnectionClosed();
+    if (ended) BackOff(*ended);
   }
   EndSequence();
   context_.pool.Drain(strand_);
@@ -177,6 +171,33 @@ void CameraStream::Run() {
   Emit(event);
   absl::MutexLock lock(&mu_);
   ended_ = true;
+}
+
+bool CameraStream::AwaitGrant() {
+  v1::FromWorker event;
+  v1::ConnectWanted& wanted = *event.mutable_connect_wanted();
+  // Bad settings are told by Connection, without a connect.
+  if (url_) wanted.set_host(url_->host());
+  {
+    absl::MutexLock lock(&mu_);
+    reconnect_ = reconnect_ && changed_;
+    granted_ = false;
+    wanted.set_request(++request_);
+  }
+  Emit(event);
+  WaitUntil(absl::InfiniteDuration());
+  absl::MutexLock lock(&mu_);
+  return granted_ && !revoked_ && !reconnect_;
+}
+
+void CameraStream::EmitConnectionClosed() {
+  v1::FromWorker event;
+  {
+    absl::MutexLock lock(&mu_);
+    granted_ = false;
+    event.mutable_connection_closed()->set_request(request_);
+  }
+  Emit(event);
 }
 
 std::optional<CameraStream::Ended> CameraStream::Connection() {
@@ -191,12 +212,13 @@ std::optional<CameraStream::Ended> CameraStream::Connection() {
                           : assignment_.transport();
   options.connect_timeout = context_.options.connect_timeout;
   options.stall_timeout = context_.options.stall_timeout;
+  options.tls_verify = assignment_.tls_verify();
+  options.tls_ca_file = context_.options.tls_ca_file;
   const std::unique_ptr<PacketSource> source = context_.sources(*url_, options);
   {
     absl::MutexLock lock(&mu_);
-    // An assignment that came in since is taken over first.
-    if (revoked_ || changed_) return std::nullopt;
-    reconnect_ = false;
+    // Another source that came in since is taken over first.
+    if (revoked_ || reconnect_) return std::nullopt;
     source_ = source.get();
   }
   absl::StatusOr<VideoParameters> parameters = [&] {
@@ -324,11 +346,8 @@ void CameraStream::BackOff(const Ended& ended) {
   absl::Duration pause;
   if (by_us) {
     backoff_.Reset();
-  } else if (IsSlow(ended.status.code())) {
-    pause =
-        context_.options.retry_slow * absl::Uniform(random_, 1.0, kSlowJitter);
   } else {
-    pause = backoff_.Next();
+    pause = backoff_.Next(ended.status.code(), context_.clock.SteadyNow());
   }
   ChangeState([&](v1::StateChanged& state) {
     state.set_state(by_us ? v1::STREAM_STATE_RECONNECTING
@@ -338,10 +357,10 @@ void CameraStream::BackOff(const Ended& ended) {
     state.set_retry_after_seconds(absl::ToDoubleSeconds(pause));
     if (ended.was_running) state.set_disconnects(state.disconnects() + 1);
   });
-  WaitUntil(context_.clock.SteadyNow() + pause, /*or_reconnect=*/true);
+  WaitUntil(context_.clock.SteadyNow() + pause);
 }
 
-void CameraStream::WaitUntil(absl::Duration until, bool or_reconnect) {
+void CameraStream::WaitUntil(absl::Duration until) {
   while (true) {
     ApplyAssignment();
     const absl::Duration now = context_.clock.SteadyNow();
@@ -354,8 +373,7 @@ void CameraStream::WaitUntil(absl::Duration until, bool or_reconnect) {
     }
     {
       absl::MutexLock lock(&mu_);
-      if (revoked_ || now >= until) return;
-      if (or_reconnect && reconnect_) return;
+      if (revoked_ || reconnect_ || granted_ || now >= until) return;
     }
     std::unique_lock<std::mutex> lock(wake_mu_);
     wake_.wait_for(

@@ -12,7 +12,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
-#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -21,10 +20,10 @@
 #include "services/capture/decode_pool.h"
 #include "services/capture/frame_picker.h"
 #include "services/capture/packet_source.h"
+#include "services/capture/reconnect_backoff.h"
 #include "services/capture/sample_writer.h"
 #include "services/capture/stream_worker.h"
 #include "services/capture/task_scope.h"
-#include "services/common/backoff.h"
 #include "services/common/camera_url.h"
 #include "services/common/clock.h"
 
@@ -38,14 +37,16 @@ namespace camherd::capture {
 // UNSUPPORTED_CODEC, REFUSED) with a sentence why and the time to the next
 // try, until access units arrive again.
 //
-// A connection is closed before its state is told and the next try is waited
-// for: many cameras serve only a few at a time.
+// Each connect is asked for (ConnectWanted), and made when it is granted.
+// A connection is closed, and that is told (ConnectionClosed), before its state
+// is told and the next try is waited for: many cameras serve only a few at a
+// time.
 //
 // Once revoked, what the pool has not decoded within a second is missed
 // (overload), so that a stop takes seconds however long the queue is.
 //
 // Events come in order, one at a time; the last is StreamEnded. Lifecycle:
-// construct (the thread starts), Assign, Pause, Revoke, Join. The methods are
+// construct (the thread starts), Assign, Pause, Grant, Revoke, Join. All are
 // thread-safe and return at once, except Join.
 class CameraStream {
  public:
@@ -66,9 +67,12 @@ class CameraStream {
   CameraStream(const CameraStream&) = delete;
   CameraStream& operator=(const CameraStream&) = delete;
 
-  // New settings. The connection is kept unless URL or transport changed.
+  // New settings. The connection is kept unless URL, transport or the
+  // verification of its certificate changed.
   void Assign(const v1::AssignStream& assignment);
   void Pause(bool paused, const std::string& reason);
+  // It may connect now, if `request` is the one that is open.
+  void Grant(int64_t request);
   void Revoke();
   // Waits for the end. REQUIRES: revoked.
   void Join();
@@ -85,6 +89,10 @@ class CameraStream {
   };
 
   void Run();
+  // Asks for a connect and waits until it is granted. False: a revocation or
+  // another source came first.
+  bool AwaitGrant();
+  void EmitConnectionClosed();
   // One connection from connect to close; std::nullopt: none was made, since a
   // revocation or an assignment came first.
   std::optional<Ended> Connection();
@@ -96,9 +104,9 @@ class CameraStream {
   void Submit(DecodeTask task);
   // Tells the state that `ended` makes, and waits for the next try.
   void BackOff(const Ended& ended);
-  // Sleeps, counting what falls due, until `until`, a revocation or, where
-  // asked, another source.
-  void WaitUntil(absl::Duration until, bool or_reconnect);
+  // Sleeps, counting what falls due, until `until`, a revocation, another
+  // source or a grant.
+  void WaitUntil(absl::Duration until);
   void Wake();
   // Takes over what Assign and Pause left.
   void ApplyAssignment();
@@ -126,8 +134,7 @@ class CameraStream {
   v1::AssignStream assignment_;
   std::optional<CameraUrl> url_;
   std::optional<FramePicker> picker_;
-  Backoff backoff_;
-  absl::BitGen random_;
+  ReconnectBackoff backoff_;
   VideoParameters parameters_;
   int64_t received_bytes_ = 0;
   int64_t bytes_before_ = 0;
@@ -142,11 +149,15 @@ class CameraStream {
   bool changed_ ABSL_GUARDED_BY(mu_) = false;
   bool reconnect_ ABSL_GUARDED_BY(mu_) = false;
   bool revoked_ ABSL_GUARDED_BY(mu_) = false;
+  // Number of the latest ConnectWanted, and whether it has been granted.
+  int64_t request_ ABSL_GUARDED_BY(mu_) = 0;
+  bool granted_ ABSL_GUARDED_BY(mu_) = false;
   // Steady clock; valid where revoked_.
   absl::Duration give_up_at_ ABSL_GUARDED_BY(mu_);
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
   std::string source_url_ ABSL_GUARDED_BY(mu_);
   v1::Transport transport_ ABSL_GUARDED_BY(mu_) = v1::TRANSPORT_UNSPECIFIED;
+  bool tls_verify_ ABSL_GUARDED_BY(mu_) = false;
   // The connection in use, for Cancel.
   PacketSource* source_ ABSL_GUARDED_BY(mu_) = nullptr;
 

@@ -90,6 +90,8 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   worker.jpeg_quality = section.Int("jpeg_quality", 85, 1, 100);
   worker.retry_initial =
       section.Seconds("retry_initial_seconds", 1, 0.001, kDay);
+  worker.retry_soon_max =
+      section.Seconds("retry_soon_max_seconds", 5, 0.001, kDay);
   worker.retry_max = section.Seconds("retry_max_seconds", 60, 0.001, kDay);
   worker.retry_slow = section.Seconds("retry_slow_seconds", 60, 0.001, kDay);
   worker.healthy_after =
@@ -100,10 +102,17 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
       section.Seconds("stall_timeout_seconds", 10, 0.1, 3600);
   worker.gop_max_bytes = section.Bytes("gop_max_bytes", int64_t{32} << 20,
                                        int64_t{64} << 10, int64_t{1} << 30);
-  supervisor.connects_per_second =
+  worker.tls_ca_file = section.String("tls_ca_file", "");
+  if (!worker.tls_ca_file.empty() &&
+      access(worker.tls_ca_file.c_str(), R_OK) != 0) {
+    section.Fail("tls_ca_file", "must be a file that can be read");
+  }
+  supervisor.connects.per_second =
       section.Double("connects_per_second", 20, 0.1, 10000);
-  supervisor.connects_per_second_per_host =
+  supervisor.connects.per_second_per_host =
       section.Double("connects_per_second_per_host", 2, 0.1, 10000);
+  supervisor.connects.sessions_per_host =
+      section.Int("sessions_per_host", 0, 0, 100000);
 
   supervisor.spool_stream_max_bytes =
       section.Bytes("spool_stream_max_bytes", int64_t{1} << 30,

@@ -122,6 +122,10 @@ class Collector : public prometheus::Collectable {
         "Bytes received from cameras since the start.", MetricType::Counter,
         snapshot->received_bytes);
 
+    add("camherd_capture_connects_waiting",
+        "Streams that wait for their turn to connect, or for a session.",
+        MetricType::Gauge, snapshot->connects_waiting);
+
     const WorkerStats& workers = snapshot->workers;
     add("camherd_capture_workers", "Worker processes that run.",
         MetricType::Gauge, workers.processes);

@@ -47,6 +47,8 @@ const std::string& StreamIdOf(const v1::ToWorker& message) {
       return message.revoke().stream_id();
     case v1::ToWorker::kPause:
       return message.pause().stream_id();
+    case v1::ToWorker::kGrant:
+      return message.grant().stream_id();
     case v1::ToWorker::kConfigure:
     case v1::ToWorker::kPing:
     case v1::ToWorker::MESSAGE_NOT_SET:

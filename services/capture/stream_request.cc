@@ -24,6 +24,13 @@ std::string ShortName(v1::SamplingMode mode) {
                                    .substr(sizeof("SAMPLING_MODE_") - 1));
 }
 
+std::string ShortName(v1::Transport transport) {
+  return absl::AsciiStrToLower(absl::string_view(v1::Transport_Name(transport))
+                                   .substr(sizeof("TRANSPORT_") - 1));
+}
+
+const char* TrueOrFalse(bool value) { return value ? "true" : "false"; }
+
 absl::Status CheckCredentials(absl::string_view user,
                               absl::string_view password) {
   if (user.empty() && !password.empty()) {
@@ -81,6 +88,19 @@ absl::Status CheckSamplingMode(int sampling_mode) {
                    sampling_mode));
 }
 
+absl::Status CheckTransport(int transport, const CameraUrl& url) {
+  if (!v1::Transport_IsValid(transport)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("transport must be one of [tcp, udp], got ", transport));
+  }
+  if (transport == v1::TRANSPORT_UDP && url.tls()) {
+    return absl::InvalidArgumentError(
+        "transport must be tcp for an rtsps camera, since UDP is not "
+        "encrypted, got udp");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<StreamRequest> CheckStartRequest(
     const v1::StartStreamRequest& request, const StreamDefaults& defaults) {
   if (request.rtsp_url().empty()) {
@@ -100,14 +120,7 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
                               : defaults.interval_seconds;
   CAMHERD_RETURN_IF_ERROR(CheckInterval(interval));
   CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
-  if (!v1::Transport_IsValid(request.transport())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("transport must be one of [tcp], got ",
-                     static_cast<int>(request.transport())));
-  }
-  if (request.transport() == v1::TRANSPORT_UDP) {
-    return absl::UnimplementedError("transport udp is not built yet; use tcp");
-  }
+  CAMHERD_RETURN_IF_ERROR(CheckTransport(request.transport(), url));
   const int batch_size =
       request.has_batch_size() ? request.batch_size() : defaults.batch_size;
   if (batch_size < 1 || batch_size > kMaxBatchSize) {
@@ -128,6 +141,7 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
       request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED;
   out.has_transport = request.transport() != v1::TRANSPORT_UNSPECIFIED;
   out.has_batch_size = request.has_batch_size();
+  out.has_tls_verify = request.has_tls_verify();
   out.spec.set_camera_id(request.camera_id());
   out.spec.set_rtsp_url(out.url.Masked());
   out.spec.set_interval_seconds(interval);
@@ -137,6 +151,7 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
   out.spec.set_transport(out.has_transport ? request.transport()
                                            : v1::TRANSPORT_TCP);
   out.spec.set_batch_size(batch_size);
+  out.spec.set_tls_verify(!request.has_tls_verify() || request.tls_verify());
   return out;
 }
 
@@ -195,6 +210,16 @@ std::string Difference(const CameraUrl& url, const v1::Stream& running,
     differences.push_back(
         absl::StrCat("sampling_mode is ", ShortName(running.sampling_mode()),
                      ", asked for ", ShortName(asked.sampling_mode())));
+  }
+  if (request.has_transport && running.transport() != asked.transport()) {
+    differences.push_back(
+        absl::StrCat("transport is ", ShortName(running.transport()),
+                     ", asked for ", ShortName(asked.transport())));
+  }
+  if (request.has_tls_verify && running.tls_verify() != asked.tls_verify()) {
+    differences.push_back(
+        absl::StrCat("tls_verify is ", TrueOrFalse(running.tls_verify()),
+                     ", asked for ", TrueOrFalse(asked.tls_verify())));
   }
   if (request.has_batch_size && running.batch_size() != asked.batch_size()) {
     differences.push_back(absl::StrCat("batch_size is ", running.batch_size(),

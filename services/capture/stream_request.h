@@ -30,17 +30,21 @@ constexpr double kMaxIntervalSeconds = 86400;
 struct StreamRequest {
   CameraUrl url;
   // camera_id (empty where the caller gave none), interval, models, mode,
-  // transport, batch size; masked URL.
+  // transport, batch size, verification of certificates; masked URL.
   v1::Stream spec;
   // Which of the optional ones the caller gave.
   bool has_sampling_mode = false;
   bool has_transport = false;
   bool has_batch_size = false;
+  bool has_tls_verify = false;
 };
 
 absl::Status CheckInterval(double interval_seconds);
 absl::Status CheckModels(const std::vector<std::string>& models);
 absl::Status CheckSamplingMode(int sampling_mode);
+// `url` is what it would be for: rtsps is TCP only, since RTP beside it would
+// travel in the clear.
+absl::Status CheckTransport(int transport, const CameraUrl& url);
 
 // kUnimplemented: a field or value whose time has not come.
 absl::StatusOr<StreamRequest> CheckStartRequest(

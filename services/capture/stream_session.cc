@@ -80,6 +80,8 @@ StreamSession::StreamSession(const Options& options,
   stream_.clear_state_reason();
   // Counted since the service started.
   stream_.clear_received_bytes();
+  // Of streams that were started before there was a choice.
+  if (!stream_.has_tls_verify()) stream_.set_tls_verify(true);
   *stream_.mutable_state_since() = ToProto(clock.Now());
   auto url = CameraUrl::Parse(stored.url);
   if (url.ok()) {
@@ -396,6 +398,8 @@ void StreamSession::OnState(const v1::StateChanged& state) {
   }
   stream_.set_state(state.state());
   stream_.set_state_reason(MaskSecrets(state.reason()));
+  worker_reason_ = stream_.state_reason();
+  no_session_ = false;
   next_retry_at_ = state.retry_after_seconds() > 0
                        ? now + absl::Seconds(state.retry_after_seconds())
                        : absl::InfinitePast();
@@ -412,6 +416,54 @@ void StreamSession::OnState(const v1::StateChanged& state) {
     store_.SaveConnection(session_id_, host_ip_, connects, disconnects)
         .IgnoreError();
   }
+}
+
+void StreamSession::SetState(v1::StreamState state) {
+  if (stream_.state() == state) return;
+  stream_.set_state(state);
+  *stream_.mutable_state_since() = ToProto(clock_.Now());
+}
+
+// Other states have more to say than that the next try is about to begin.
+bool StreamSession::Connects() {
+  if (discarded_) return false;
+  if (std::exchange(no_session_, false)) {
+    SetState(stream_.connects() > 0 ? v1::STREAM_STATE_RECONNECTING
+                                    : v1::STREAM_STATE_STARTING);
+  }
+  return stream_.state() == v1::STREAM_STATE_STARTING ||
+         stream_.state() == v1::STREAM_STATE_RECONNECTING;
+}
+
+void StreamSession::OnWaits() {
+  absl::MutexLock lock(&mu_);
+  if (!Connects()) return;
+  stream_.set_state_reason("waits for its turn to connect");
+  if (stream_.state() == v1::STREAM_STATE_RECONNECTING &&
+      !worker_reason_.empty()) {
+    stream_.set_state_reason(
+        absl::StrCat(stream_.state_reason(), "; before: ", worker_reason_));
+  }
+}
+
+void StreamSession::OnNoSession(const std::string& reason) {
+  absl::MutexLock lock(&mu_);
+  if (discarded_) return;
+  if (!no_session_) {
+    v1::StateChanged state;
+    state.set_state(v1::STREAM_STATE_REFUSED);
+    state.set_reason(reason);
+    LogState(state);
+  }
+  no_session_ = true;
+  SetState(v1::STREAM_STATE_REFUSED);
+  stream_.set_state_reason(reason);
+  next_retry_at_ = absl::InfinitePast();
+}
+
+void StreamSession::OnConnecting() {
+  absl::MutexLock lock(&mu_);
+  if (Connects()) stream_.set_state_reason(worker_reason_);
 }
 
 // One line when a state begins; its repetitions show in the state itself.
@@ -577,6 +629,8 @@ absl::Status StreamSession::Update(const v1::Stream& spec,
   updated.set_rtsp_url(url.Masked());
   updated.set_interval_seconds(spec.interval_seconds());
   updated.set_sampling_mode(spec.sampling_mode());
+  updated.set_transport(spec.transport());
+  updated.set_tls_verify(spec.tls_verify());
   *updated.mutable_models() = spec.models();
   if (updated.SerializeAsString() == stream_.SerializeAsString() &&
       url_.has_value() && url == *url_) {

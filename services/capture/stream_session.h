@@ -77,6 +77,12 @@ class StreamSession {
   void OnSample(const v1::SampleTaken& sample);
   void OnMissed(const v1::SamplesMissed& missed);
   void OnState(const v1::StateChanged& state);
+  // What the connect gate says, while the worker waits for it and has nothing
+  // to tell: the stream waits for its turn, or for a session with its host to
+  // end, or is connecting.
+  void OnWaits();
+  void OnNoSession(const std::string& reason);
+  void OnConnecting();
   // Where it is lost, the stream is to be assigned again.
   void OnEnded(const v1::StreamEnded& ended);
 
@@ -155,6 +161,9 @@ class StreamSession {
   absl::Status Seal(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LogState(const v1::StateChanged& state) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetState(v1::StreamState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // True where the state is one in which the worker tries to connect.
+  bool Connects() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status SealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status DropLostFrames(const std::vector<int64_t>& seqs)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -204,6 +213,10 @@ class StreamSession {
   int64_t connects_before_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t disconnects_before_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t received_before_ ABSL_GUARDED_BY(mu_) = 0;
+  // What the worker gave as its state's reason last, and that the gate has
+  // made another state of it since.
+  std::string worker_reason_ ABSL_GUARDED_BY(mu_);
+  bool no_session_ ABSL_GUARDED_BY(mu_) = false;
   // The next worker has not said a word yet.
   bool lost_ ABSL_GUARDED_BY(mu_) = false;
   // Missed samples by reason that could not be counted yet since the store

@@ -11,7 +11,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "services/capture/connect_pacer.h"
 #include "services/capture/spool.h"
 #include "services/capture/spool_layout.h"
 #include "services/common/log.h"
@@ -55,7 +54,11 @@ StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
       inference_(inference),
       grids_(grids),
       clock_(clock),
-      sender_(options.sender, inference, *this, observer, clock) {}
+      sender_(options.sender, inference, *this, observer, clock),
+      gate_(
+          options.connects,
+          [this](const ConnectQueue::News& news) { OnConnectNews(news); },
+          clock) {}
 
 StreamSupervisor::~StreamSupervisor() { Shutdown(); }
 
@@ -95,13 +98,9 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
   RemoveUnknownFolders(SpoolRoot(options_.session.data_dir));
   RemoveUnknownFolders(BrightestRoot(options_.session.data_dir));
 
-  ConnectPacer pacer(options_.connects_per_second,
-                     options_.connects_per_second_per_host);
   for (const EntryPtr& entry : resumed) {
-    const std::optional<CameraUrl> url = entry->session->url();
-    if (!url.has_value()) continue;
     absl::MutexLock op(&entry->op_mu);
-    Assign(*entry, pacer.Next(url->host()));
+    Assign(*entry);
   }
   LogInfo("streams resumed", {{"streams", resumed.size()},
                               {"history", stored.size() - resumed.size()},
@@ -139,6 +138,7 @@ void StreamSupervisor::Shutdown() {
   if (housekeeper_.joinable()) housekeeper_.join();
   sender_.Stop();
   grids_.Cancel();
+  gate_.Stop();
   if (worker_ != nullptr) worker_->Stop();
   for (const EntryPtr& entry : AllEntries()) {
     if (absl::Status status = entry->session->SealAll(); !status.ok()) {
@@ -148,17 +148,19 @@ void StreamSupervisor::Shutdown() {
   }
 }
 
-void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
-  EntryPtr entry;
-  {
-    absl::MutexLock lock(&mu_);
-    auto it = by_id_.find(event.stream_id());
-    if (it != by_id_.end()) {
-      entry = it->second;
-    } else if (it = leaving_.find(event.stream_id()); it != leaving_.end()) {
-      entry = it->second;
-    }
+StreamSupervisor::EntryPtr StreamSupervisor::FindStream(
+    const std::string& stream_id) {
+  absl::MutexLock lock(&mu_);
+  if (const auto it = by_id_.find(stream_id); it != by_id_.end()) {
+    return it->second;
   }
+  const auto it = leaving_.find(stream_id);
+  return it == leaving_.end() ? nullptr : it->second;
+}
+
+void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
+  gate_.OnEvent(event);
+  const EntryPtr entry = FindStream(event.stream_id());
   if (entry == nullptr) return;
   switch (event.message_case()) {
     case v1::FromWorker::kState:
@@ -179,7 +181,9 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
       }
       Reassign(entry);
       break;
-    // Between ProcessWorkers and its processes.
+    // The gate's, and the link's.
+    case v1::FromWorker::kConnectWanted:
+    case v1::FromWorker::kConnectionClosed:
     case v1::FromWorker::kPong:
     case v1::FromWorker::kCrashed:
     case v1::FromWorker::MESSAGE_NOT_SET:
@@ -196,10 +200,34 @@ void StreamSupervisor::Reassign(const EntryPtr& entry) {
   // Nobody asked for the end: its worker process is gone.
   absl::MutexLock op(&entry->op_mu);
   if (!entry->session->desired_running() || entry->deleted) return;
-  Assign(*entry, absl::ZeroDuration());
+  Assign(*entry);
 }
 
-void StreamSupervisor::Assign(Entry& entry, absl::Duration connect_delay) {
+void StreamSupervisor::OnConnectNews(const ConnectQueue::News& news) {
+  const EntryPtr entry = FindStream(news.stream_id);
+  if (entry == nullptr) return;
+  switch (news.kind) {
+    case ConnectQueue::Kind::kWaits:
+      entry->session->OnWaits();
+      return;
+    case ConnectQueue::Kind::kNoSession:
+      entry->session->OnNoSession(
+          absl::StrCat(options_.connects.sessions_per_host, " of ",
+                       options_.connects.sessions_per_host, " sessions to ",
+                       news.host, " are in use (sessions_per_host)"));
+      return;
+    case ConnectQueue::Kind::kGranted:
+      break;
+  }
+  v1::ToWorker message;
+  message.mutable_grant()->set_stream_id(news.stream_id);
+  message.mutable_grant()->set_request(news.request);
+  worker_->Send(message);
+  // After it: the session may be busy with its store.
+  entry->session->OnConnecting();
+}
+
+void StreamSupervisor::Assign(Entry& entry) {
   const std::optional<CameraUrl> url = entry.session->url();
   if (!url.has_value()) return;
   const v1::Stream spec = entry.session->Spec();
@@ -211,10 +239,10 @@ void StreamSupervisor::Assign(Entry& entry, absl::Duration connect_delay) {
   assign.set_transport(spec.transport());
   assign.set_interval_seconds(spec.interval_seconds());
   assign.set_phase_seconds(entry.phase_share * spec.interval_seconds());
+  assign.set_tls_verify(spec.tls_verify());
   assign.set_sampling_mode(spec.sampling_mode());
   assign.set_spool_dir(entry.session->spool_dir());
   assign.set_next_frame_seq(entry.session->next_frame_seq());
-  assign.set_connect_delay_seconds(absl::ToDoubleSeconds(connect_delay));
   entry.session->OnAssigned();
   worker_->Send(message);
 }
@@ -227,6 +255,7 @@ absl::Status StreamSupervisor::EndRunning(Entry& entry) {
   }
   v1::ToWorker message;
   message.mutable_revoke()->set_stream_id(entry.session->stream_id());
+  gate_.OnRevoked(entry.session->stream_id());
   worker_->Send(message);
   return absl::OkStatus();
 }
@@ -398,7 +427,7 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
     response.set_already_running(true);
     return response;
   }
-  Assign(*entry, absl::ZeroDuration());
+  Assign(*entry);
   CAMHERD_ASSIGN_OR_RETURN(*response.mutable_stream(),
                            entry->session->Snapshot());
   LogInfo("stream started",
@@ -541,7 +570,9 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
     CAMHERD_RETURN_IF_ERROR(CheckInterval(request.interval_seconds()));
   }
   CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
-  CAMHERD_RETURN_IF_ERROR(UpdatedUrl(session.url(), request).status());
+  CAMHERD_ASSIGN_OR_RETURN(const CameraUrl asked_url,
+                           UpdatedUrl(session.url(), request));
+  CAMHERD_RETURN_IF_ERROR(CheckTransport(request.transport(), asked_url));
   // Before `op_mu`: a peer that hangs must not keep others from stopping the
   // stream.
   if (request.has_models()) {
@@ -569,10 +600,15 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
     spec.set_sampling_mode(request.sampling_mode());
   }
   if (request.has_models()) *spec.mutable_models() = request.models().names();
+  if (request.transport() != v1::TRANSPORT_UNSPECIFIED) {
+    spec.set_transport(request.transport());
+  }
+  if (request.has_tls_verify()) spec.set_tls_verify(request.tls_verify());
   CAMHERD_ASSIGN_OR_RETURN(const CameraUrl url,
                            UpdatedUrl(session.url(), request));
+  CAMHERD_RETURN_IF_ERROR(CheckTransport(spec.transport(), url));
   CAMHERD_RETURN_IF_ERROR(session.Update(spec, url));
-  Assign(*entry, absl::ZeroDuration());
+  Assign(*entry);
   LogInfo("stream updated", {{"stream", session.stream_id()},
                              {"source", url.Masked()},
                              {"interval_seconds", spec.interval_seconds()},
@@ -835,6 +871,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
     }
   }
   snapshot.spool_bytes = total_spool_bytes_;
+  snapshot.connects_waiting = static_cast<int64_t>(gate_.waiting());
   if (worker_ != nullptr) snapshot.workers = worker_->stats();
   return snapshot;
 }

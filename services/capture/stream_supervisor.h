@@ -20,6 +20,8 @@
 #include "camherd/v1/capture_service.pb.h"
 #include "camherd/v1/worker.pb.h"
 #include "services/capture/batch_sender.h"
+#include "services/capture/connect_gate.h"
+#include "services/capture/connect_queue.h"
 #include "services/capture/peers.h"
 #include "services/capture/stream_request.h"
 #include "services/capture/stream_session.h"
@@ -44,6 +46,8 @@ struct CaptureSnapshot {
   std::vector<Camera> cameras;
   int64_t batches_pending = 0;
   int64_t spool_bytes = 0;
+  // Streams that wait to connect.
+  int64_t connects_waiting = 0;
   // Since the service started.
   int64_t received_bytes = 0;
   WorkerStats workers;
@@ -81,9 +85,7 @@ class StreamSupervisor : public BatchOwner {
     // StopStream: waits for the worker, then for the grid; 5 s in all.
     absl::Duration stop_timeout = absl::Seconds(2);
     absl::Duration grid_timeout = absl::Milliseconds(2500);
-    // After a restart of the service.
-    double connects_per_second = 20;
-    double connects_per_second_per_host = 2;
+    ConnectQueue::Options connects;
     absl::Duration housekeeping_interval = absl::Seconds(1);
   };
 
@@ -143,8 +145,10 @@ class StreamSupervisor : public BatchOwner {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status PrepareModels(const std::vector<std::string>& models);
   EntryPtr FindSession(const std::string& session_id);
+  EntryPtr FindStream(const std::string& stream_id);
   std::vector<EntryPtr> AllEntries();
-  void Assign(Entry& entry, absl::Duration connect_delay);
+  void Assign(Entry& entry);
+  void OnConnectNews(const ConnectQueue::News& news);
   // Desired is stopped: durably, for names, and for the worker.
   absl::Status EndRunning(Entry& entry);
   void Pause(Entry& entry, bool paused);
@@ -187,6 +191,9 @@ class StreamSupervisor : public BatchOwner {
   int64_t started_ ABSL_GUARDED_BY(mu_) = 0;
   // Of streams that were forgotten.
   int64_t received_before_ ABSL_GUARDED_BY(mu_) = 0;
+
+  // Last: its thread uses all of the above.
+  ConnectGate gate_;
 };
 
 }  // namespace camherd::capture

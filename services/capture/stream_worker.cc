@@ -51,6 +51,13 @@ class StreamWorker::Impl {
                              message.pause().reason());
         break;
       }
+      case v1::ToWorker::kGrant: {
+        // Late for a stream that was revoked meanwhile.
+        const auto found = streams_.find(message.grant().stream_id());
+        if (found == streams_.end()) break;
+        found->second->Grant(message.grant().request());
+        break;
+      }
       // The worker process's own (RunWorkerProcess).
       case v1::ToWorker::kConfigure:
       case v1::ToWorker::kPing:

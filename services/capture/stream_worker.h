@@ -21,6 +21,8 @@ namespace camherd::capture {
 // One receiving thread per stream, decoding and encoding on `decode_threads`
 // shared threads. Lifecycle: construct, Handle messages, Stop.
 //
+// Each connect is asked for by ConnectWanted and waits for GrantConnect.
+//
 // Thread-safe. `on_event` is called from the worker's threads, for one stream
 // always in order of events, and may block: that is the back-pressure.
 class StreamWorker {
@@ -30,9 +32,9 @@ class StreamWorker {
     int decode_threads = 0;
     // JPEG quality, 1..100.
     int jpeg_quality = 85;
-    // Pause after a failed or lost connection: full jitter between these;
-    // after 401, 403, 404 and wrong streams always about `retry_slow`.
+    // Pause after a failed or lost connection, see ReconnectBackoff.
     absl::Duration retry_initial = absl::Seconds(1);
+    absl::Duration retry_soon_max = absl::Seconds(5);
     absl::Duration retry_max = absl::Seconds(60);
     absl::Duration retry_slow = absl::Seconds(60);
     // Backoff starts anew after so long without trouble.
@@ -46,6 +48,9 @@ class StreamWorker {
     // A thread that is at work on a stream for so much longer than its call may
     // take hangs (TaskScope).
     absl::Duration hang_after = absl::Seconds(60);
+    // Certificates that camera certificates may go back to, PEM; empty: the
+    // system's.
+    std::string tls_ca_file = {};
     // fsync each picture as it is written.
     bool sync_frames = false;
   };

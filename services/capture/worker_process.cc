@@ -33,6 +33,8 @@ void ToProto(const StreamWorker::Options& options, v1::WorkerConfig& config) {
   config.set_jpeg_quality(options.jpeg_quality);
   config.set_retry_initial_seconds(
       absl::ToDoubleSeconds(options.retry_initial));
+  config.set_retry_soon_max_seconds(
+      absl::ToDoubleSeconds(options.retry_soon_max));
   config.set_retry_max_seconds(absl::ToDoubleSeconds(options.retry_max));
   config.set_retry_slow_seconds(absl::ToDoubleSeconds(options.retry_slow));
   config.set_healthy_after_seconds(
@@ -44,6 +46,7 @@ void ToProto(const StreamWorker::Options& options, v1::WorkerConfig& config) {
   config.set_gop_max_bytes(options.gop_max_bytes);
   config.set_hang_after_seconds(absl::ToDoubleSeconds(options.hang_after));
   config.set_sync_frames(options.sync_frames);
+  config.set_tls_ca_file(options.tls_ca_file);
 }
 
 StreamWorker::Options FromProto(const v1::WorkerConfig& config) {
@@ -51,6 +54,7 @@ StreamWorker::Options FromProto(const v1::WorkerConfig& config) {
   options.decode_threads = config.decode_threads();
   options.jpeg_quality = config.jpeg_quality();
   options.retry_initial = absl::Seconds(config.retry_initial_seconds());
+  options.retry_soon_max = absl::Seconds(config.retry_soon_max_seconds());
   options.retry_max = absl::Seconds(config.retry_max_seconds());
   options.retry_slow = absl::Seconds(config.retry_slow_seconds());
   options.healthy_after = absl::Seconds(config.healthy_after_seconds());
@@ -59,6 +63,7 @@ StreamWorker::Options FromProto(const v1::WorkerConfig& config) {
   options.gop_max_bytes = config.gop_max_bytes();
   options.hang_after = absl::Seconds(config.hang_after_seconds());
   options.sync_frames = config.sync_frames();
+  options.tls_ca_file = config.tls_ca_file();
   return options;
 }
 

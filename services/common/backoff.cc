@@ -6,11 +6,11 @@
 
 namespace camherd {
 
-absl::Duration Backoff::Next() {
+absl::Duration Backoff::Next(absl::Duration max) {
   const double factor = std::exp2(std::min(attempts_, 30));
   ++attempts_;
   const absl::Duration bound =
-      std::min(options_.max, options_.initial * factor);
+      std::min({max, options_.max, options_.initial * factor});
   return bound * absl::Uniform(absl::IntervalClosedClosed, random_, 0.1, 1.0);
 }
 

@@ -22,7 +22,10 @@ class Backoff {
 
   // The next pause; at least 1/10 of its bound, so that a failing peer is
   // never asked in a tight loop.
-  absl::Duration Next();
+  absl::Duration Next() { return Next(options_.max); }
+
+  // The same with `max` this time, where it is less than that of the options.
+  absl::Duration Next(absl::Duration max);
 
   // Called after the peer has been healthy.
   void Reset() { attempts_ = 0; }

@@ -512,6 +512,7 @@ FAST = {
     # Makes a small environment in a tenth of pip's time; pip has a test of its own.
     "INFERENCE_UV": str(Path(sys.executable).parent / "uv"),
     "CAPTURE_RETRY_INITIAL_SECONDS": "0.2",
+    "CAPTURE_RETRY_SOON_MAX_SECONDS": "1",
     "CAPTURE_RETRY_MAX_SECONDS": "1",
     "CAPTURE_RETRY_SLOW_SECONDS": "1",
     "CAPTURE_STALL_TIMEOUT_SECONDS": "2",
@@ -539,7 +540,10 @@ class Camera:
         user: str = "admin",
         password: str = "",
         port: int = 0,
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
+        """`tls`: certificate and key, for rtsps."""
+        self._tls = tls
         self._mounts = mounts
         self._auth = auth
         self.user = user
@@ -553,6 +557,8 @@ class Camera:
         command = ["/usr/bin/python3", str(ROOT / "tests" / "rtsp" / "camera.py")]
         command += ["--port", str(self.port), "--cache", str(LOOPS), "--with-parent"]
         command += ["--auth", self._auth, "--user", self.user]
+        if self._tls is not None:
+            command += ["--tls-cert", str(self._tls[0]), "--tls-key", str(self._tls[1])]
         for mount in self._mounts:
             command += ["--mount", mount]
         environment = {**os.environ, "CAM_PASSWORD": self.password}
@@ -584,7 +590,8 @@ class Camera:
         if user is None and self._auth != "none":
             user, password = self.user, self.password
         info = f"{user}:{password}@" if user else ""
-        return f"rtsp://{info}127.0.0.1:{self.port}/{path}"
+        scheme = "rtsp" if self._tls is None else "rtsps"
+        return f"{scheme}://{info}127.0.0.1:{self.port}/{path}"
 
     def __enter__(self) -> Camera:
         return self

@@ -24,10 +24,12 @@ class FakeCamera {
  public:
   // The factory for a StreamWorker.
   capture::PacketSourceFactory Sources() {
-    return [this](const CameraUrl& url, const capture::PacketSource::Options&) {
+    return [this](const CameraUrl& url,
+                  const capture::PacketSource::Options& options) {
       absl::MutexLock lock(&mu_);
       ++connections_;
       last_url_ = url.Full();
+      last_options_ = options;
       return std::make_unique<Source>(*this);
     };
   }
@@ -58,6 +60,10 @@ class FakeCamera {
   std::string last_url() const {
     absl::MutexLock lock(&mu_);
     return last_url_;
+  }
+  capture::PacketSource::Options last_options() const {
+    absl::MutexLock lock(&mu_);
+    return last_options_;
   }
   // Waits until so many sources were made, and all that was sent was read.
   bool WaitForConnections(int count) {
@@ -140,6 +146,7 @@ class FakeCamera {
   int closed_ ABSL_GUARDED_BY(mu_) = 0;
   bool waiting_ ABSL_GUARDED_BY(mu_) = false;
   std::string last_url_ ABSL_GUARDED_BY(mu_);
+  capture::PacketSource::Options last_options_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace camherd::testing

@@ -17,11 +17,13 @@
 #include "absl/synchronization/mutex.h"
 #include "services/capture/worker_process.h"
 #include "services/common/file.h"
+#include "tests/support/grant_of.h"
 #include "tests/support/temp_dir.h"
 
 namespace camherd::capture {
 namespace {
 
+using ::camherd::testing::GrantOf;
 using ::camherd::testing::TempDir;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -79,6 +81,7 @@ class ProcessWorkersTest : public ::testing::Test {
   // As a supervisor does: what is lost is assigned again at once.
   void OnEvent(const v1::FromWorker& event) {
     const std::string& id = event.stream_id();
+    if (event.has_connect_wanted()) workers_->Send(GrantOf(event));
     {
       absl::MutexLock lock(&mu_);
       Seen& seen = seen_[id];

@@ -14,12 +14,14 @@
 #include "services/capture/spool_layout.h"
 #include "services/capture/stream_worker.h"
 #include "services/common/file.h"
+#include "tests/support/grant_of.h"
 #include "tests/support/rtsp_server.h"
 #include "tests/support/temp_dir.h"
 
 namespace camherd::capture {
 namespace {
 
+using ::camherd::testing::GrantOf;
 using ::camherd::testing::HaveRtspCamera;
 using ::camherd::testing::RtspServer;
 using ::camherd::testing::TempDir;
@@ -43,6 +45,13 @@ class RtspStreamTest : public ::testing::Test {
       arguments.push_back("--mount");
       arguments.push_back(absl::StrCat(mount, ",video=", video));
     }
+    // One GOP again and again, its keyframe of some 40 packets: each sample is
+    // the same picture to the last bit.
+    for (const char* mount : {"clean", "lossy,loss=0.02"}) {
+      arguments.push_back("--mount");
+      arguments.push_back(absl::StrCat(mount, ",gop=0.4,seconds=0.4,video=",
+                                       video, ",filter=noise=alls=40:allf=p"));
+    }
     camera_ =
         std::make_unique<RtspServer>(CAMHERD_RTSP_DIR, "camera.py", arguments);
     ASSERT_NE(camera_->port(), 0);
@@ -55,6 +64,7 @@ class RtspStreamTest : public ::testing::Test {
         MakeLibavPacketSources(AddressPolicy::Create({}).value(),
                                Clock::Real()),
         [this](v1::FromWorker event) {
+          if (event.has_connect_wanted()) worker_->Handle(GrantOf(event));
           absl::MutexLock lock(&mu_);
           Seen& seen = seen_[event.stream_id()];
           if (event.has_state()) seen.state = event.state();
@@ -67,12 +77,16 @@ class RtspStreamTest : public ::testing::Test {
         Clock::Real());
   }
 
-  void Assign(const std::string& path, double interval) {
+  void Assign(const std::string& path, double interval,
+              v1::Transport transport = v1::TRANSPORT_TCP,
+              v1::SamplingMode mode = v1::SAMPLING_MODE_AUTO) {
     v1::ToWorker message;
     v1::AssignStream& assign = *message.mutable_assign();
     assign.set_stream_id(path);
     assign.set_session_id("session");
     assign.set_url(camera_->Url(path));
+    assign.set_transport(transport);
+    assign.set_sampling_mode(mode);
     assign.set_interval_seconds(interval);
     assign.set_spool_dir(dir_ / path);
     assign.set_next_frame_seq(1);
@@ -149,6 +163,26 @@ TEST_F(RtspStreamTest, ACameraThatDiesIsSeenAndItsDueTimesAreMissed) {
   absl::MutexLock lock(&mu_);
   EXPECT_FALSE(seen_["short"].state.reason().empty());
   EXPECT_EQ(seen_["short"].state.disconnects(), 1);
+}
+
+TEST_F(RtspStreamTest, OverLossyUdpNoDamagedPictureIsStored) {
+  Assign("clean", 0.4, v1::TRANSPORT_UDP, v1::SAMPLING_MODE_KEYFRAME);
+  ASSERT_TRUE(WaitFor([this] { return seen_["clean"].samples.size() >= 3; }));
+  Assign("lossy", 0.4, v1::TRANSPORT_UDP, v1::SAMPLING_MODE_KEYFRAME);
+  ASSERT_TRUE(WaitFor([this] {
+    const auto& missed = seen_["lossy"].missed;
+    const auto corrupt = missed.find("corrupt");
+    return seen_["lossy"].samples.size() >= 10 && corrupt != missed.end() &&
+           corrupt->second >= 5;
+  })) << seen_["lossy"].samples.size();
+  worker_->Stop();
+  absl::MutexLock lock(&mu_);
+  const std::string picture = seen_["clean"].samples[0].frame().sha256();
+  for (const char* path : {"clean", "lossy"}) {
+    for (const v1::SampleTaken& sample : seen_[path].samples) {
+      EXPECT_EQ(sample.frame().sha256(), picture) << path;
+    }
+  }
 }
 
 TEST_F(RtspStreamTest, StopIsFastWhileTheCameraHangs) {

@@ -57,6 +57,13 @@ TEST(CaptureConfigTest, ABadValueIsNamedWithItsLine) {
                        HasSubstr("allow_networks")));
 }
 
+TEST(CaptureConfigTest, AFileOfCertificatesMustBeThere) {
+  EXPECT_THAT(Load("capture:\n  tls_ca_file: /no/such/file\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("tls_ca_file"), HasSubstr(":2"))));
+  EXPECT_THAT(Load("capture:\n  tls_ca_file: /etc/hostname\n"), IsOk());
+}
+
 TEST(CaptureConfigTest, AnUnknownKeyStopsTheStart) {
   EXPECT_THAT(
       Load("capture:\n  batchsize: 10\n"),

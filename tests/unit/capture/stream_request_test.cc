@@ -101,6 +101,15 @@ INSTANTIATE_TEST_SUITE_P(
             "Mode",
             [](R& r) { r.set_sampling_mode(static_cast<v1::SamplingMode>(9)); },
             {"sampling_mode", "got 9"}},
+        BadCase{"Transport",
+                [](R& r) { r.set_transport(static_cast<v1::Transport>(9)); },
+                {"transport must be one of [tcp, udp], got 9"}},
+        BadCase{"UdpBesideTls",
+                [](R& r) {
+                  r.set_rtsp_url("rtsps://127.0.0.1/demo");
+                  r.set_transport(v1::TRANSPORT_UDP);
+                },
+                {"transport", "rtsps", "got udp"}},
         BadCase{"PasswordAlone",
                 [](R& r) { r.set_password("hunter2"); },
                 {"user must not be empty"}}),
@@ -108,9 +117,33 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(StreamRequestTest, SaysWhatIsNotBuiltYet) {
   v1::StartStreamRequest request = Good();
-  request.set_transport(v1::TRANSPORT_UDP);
+  request.set_max_frames(7);
   EXPECT_THAT(CheckStartRequest(request, {}),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("udp")));
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("got 7")));
+}
+
+TEST(StreamRequestTest, TransportAndVerificationAreAsAskedForOrSafe) {
+  v1::StartStreamRequest request = Good();
+  EXPECT_TRUE(CheckStartRequest(request, {})->spec.tls_verify());
+  request.set_transport(v1::TRANSPORT_UDP);
+  request.set_tls_verify(false);
+  const auto checked = CheckStartRequest(request, {});
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_EQ(checked->spec.transport(), v1::TRANSPORT_UDP);
+  EXPECT_FALSE(checked->spec.tls_verify());
+}
+
+TEST(StreamRequestTest, ARunningStreamDiffersByWhatTheCallerNamed) {
+  const auto running = CheckStartRequest(Good(), {});
+  v1::StartStreamRequest other = Good();
+  other.set_transport(v1::TRANSPORT_UDP);
+  other.set_tls_verify(false);
+  const auto asked = CheckStartRequest(other, {});
+  EXPECT_THAT(Difference(running->url, running->spec, *asked),
+              AllOf(HasSubstr("transport is tcp, asked for udp"),
+                    HasSubstr("tls_verify is true, asked for false")));
+  // Who names neither means what runs.
+  EXPECT_EQ(Difference(running->url, asked->spec, *running), "");
 }
 
 TEST(StreamRequestTest, NamesEachDifferenceAndNoSecret) {

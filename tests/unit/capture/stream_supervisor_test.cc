@@ -659,6 +659,92 @@ TEST_F(StreamSupervisorTest, AStreamLostAsItStopsIsStopped) {
   EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_STOPPED);
 }
 
+class ConnectLimitTest : public StreamSupervisorTest {
+ protected:
+  void SetUp() override {}
+
+  bool AwaitState(const std::string& name, v1::StreamState state,
+                  const std::string& reason) {
+    return Eventually([&] {
+      const v1::Stream stream = bed_.Get(name);
+      return stream.state() == state && stream.state_reason() == reason;
+    });
+  }
+};
+
+TEST_F(ConnectLimitTest, WhoWaitsForItsTurnSaysSoUntilItIsGranted) {
+  bed_.options.connects = {.per_second = 1, .per_second_per_host = 1};
+  bed_.Start();
+  const std::string a = bed_.StartCamera("rtsp://192.0.2.1/a").stream_id();
+  const std::string b = bed_.StartCamera("rtsp://192.0.2.2/b").stream_id();
+  const std::string c = bed_.StartCamera("rtsp://192.0.2.3/c").stream_id();
+  bed_.worker->State(b, v1::STREAM_STATE_RECONNECTING, "refused");
+  bed_.worker->State(c, v1::STREAM_STATE_STARTING, "connecting");
+  bed_.worker->Want(a, 1, "192.0.2.1");
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->granted(a) == 1; }));
+  bed_.worker->Want(b, 4, "192.0.2.2");
+  bed_.worker->Want(c, 1, "192.0.2.3");
+  EXPECT_TRUE(AwaitState("b", v1::STREAM_STATE_RECONNECTING,
+                         "waits for its turn to connect; before: refused"));
+  EXPECT_TRUE(AwaitState("c", v1::STREAM_STATE_STARTING,
+                         "waits for its turn to connect"));
+  clock_.Advance(absl::Seconds(2));
+  bed_.StopCamera("c");
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->granted(b) == 4; }));
+  EXPECT_TRUE(AwaitState("b", v1::STREAM_STATE_RECONNECTING, "refused"));
+  EXPECT_EQ(bed_.worker->granted(c), 0);
+}
+
+TEST_F(ConnectLimitTest, PastTheSessionsOfAHostAStreamIsRefusedUntilOneEnds) {
+  bed_.options.connects = {
+      .per_second = 1000, .per_second_per_host = 1000, .sessions_per_host = 1};
+  bed_.Start();
+  const std::string a = bed_.StartCamera("rtsp://192.0.2.1/a").stream_id();
+  const std::string b = bed_.StartCamera("rtsp://192.0.2.1/b").stream_id();
+  bed_.worker->State(b, v1::STREAM_STATE_STARTING, "connecting");
+  bed_.worker->Want(a, 1, "192.0.2.1");
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->granted(a) == 1; }));
+  clock_.Advance(absl::Seconds(1));
+  bed_.worker->Want(b, 1, "192.0.2.1");
+  EXPECT_TRUE(AwaitState(
+      "b", v1::STREAM_STATE_REFUSED,
+      "1 of 1 sessions to 192.0.2.1 are in use (sessions_per_host)"));
+  bed_.worker->Close(a, 1);
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->granted(b) == 1; }));
+  EXPECT_TRUE(Eventually(
+      [&] { return bed_.Get("b").state() != v1::STREAM_STATE_REFUSED; }));
+  // And the end of a stream, however it comes, gives its session back.
+  bed_.worker->Want(a, 2, "192.0.2.1");
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_TRUE(Eventually(
+      [&] { return bed_.Get("a").state() == v1::STREAM_STATE_REFUSED; }));
+  bed_.StopCamera("b");
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->granted(a) == 2; }));
+}
+
+TEST_F(ConnectLimitTest, UpdateChangesTransportAndVerification) {
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera("rtsp://192.0.2.1/a");
+  EXPECT_TRUE(stream.tls_verify());
+  v1::UpdateStreamRequest update;
+  update.set_stream("a");
+  update.set_transport(v1::TRANSPORT_UDP);
+  update.set_tls_verify(false);
+  ASSERT_THAT(bed_.supervisor->UpdateStream(update), IsOk());
+  const v1::AssignStream assign = bed_.worker->Assigned(stream.stream_id());
+  EXPECT_EQ(assign.transport(), v1::TRANSPORT_UDP);
+  EXPECT_FALSE(assign.tls_verify());
+  // Nothing is sent beside TLS.
+  v1::UpdateStreamRequest tls;
+  tls.set_stream("a");
+  tls.set_rtsp_url("rtsps://192.0.2.1/a");
+  EXPECT_THAT(bed_.supervisor->UpdateStream(tls),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  bed_.Restart();
+  EXPECT_EQ(bed_.Get("a").transport(), v1::TRANSPORT_UDP);
+  EXPECT_FALSE(bed_.Get("a").tls_verify());
+}
+
 class SpoolQuotaTest : public StreamSupervisorTest {
  protected:
   // No batch can be sent: the refusal names no reason to wait less.

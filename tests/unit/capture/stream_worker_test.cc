@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -15,6 +16,7 @@
 #include "services/capture/spool_layout.h"
 #include "tests/support/fake_camera.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/grant_of.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -23,6 +25,7 @@ namespace {
 
 using ::camherd::testing::FakeCamera;
 using ::camherd::testing::FakeClock;
+using ::camherd::testing::GrantOf;
 using ::camherd::testing::TempDir;
 using ::testing::HasSubstr;
 
@@ -136,12 +139,17 @@ class StreamWorkerTest : public ::testing::Test {
     std::vector<v1::StateChanged> states;
     std::vector<v1::SampleTaken> samples;
     std::map<std::string, int64_t> missed;
+    std::vector<v1::FromWorker> wanted;
+    size_t closed = 0;
     bool ended = false;
   };
   // REQUIRES: mu_ held.
   Seen& s(const std::string& id = "s1") { return streams_[id]; }
 
+  void Grant(const v1::FromWorker& wanted) { worker_->Handle(GrantOf(wanted)); }
+
   void OnEvent(const v1::FromWorker& event) {
+    if (event.has_connect_wanted() && grants_) Grant(event);
     absl::MutexLock lock(&mu_);
     Seen& seen = streams_[event.stream_id()];
     EXPECT_FALSE(seen.ended && !allow_restart_) << "an event after the end";
@@ -166,6 +174,16 @@ class StreamWorkerTest : public ::testing::Test {
         break;
       case v1::FromWorker::kEnded:
         seen.ended = true;
+        break;
+      case v1::FromWorker::kConnectWanted:
+        // No two tries at once.
+        EXPECT_EQ(seen.closed, seen.wanted.size());
+        seen.wanted.push_back(event);
+        break;
+      case v1::FromWorker::kConnectionClosed:
+        ++seen.closed;
+        EXPECT_EQ(event.connection_closed().request(),
+                  seen.wanted.back().connect_wanted().request());
         break;
       case v1::FromWorker::kPong:
       case v1::FromWorker::kCrashed:
@@ -215,6 +233,8 @@ class StreamWorkerTest : public ::testing::Test {
   absl::Mutex mu_;
   std::map<std::string, Seen> streams_;
   bool allow_restart_ = false;
+  // Each connect is granted at once.
+  std::atomic<bool> grants_ = true;
   // Whoever tells of a sample waits.
   bool hold_samples_ = false;
   // Last: it ends before what its events use.
@@ -299,7 +319,8 @@ TEST_F(StreamWorkerTest, ALostConnectionIsCountedAndComesBack) {
 
 TEST_F(StreamWorkerTest, AFailedConnectionIsClosedBeforeTheWaitForTheNext) {
   StreamWorker::Options options = Quick();
-  options.retry_initial = options.retry_max = absl::Hours(1);
+  options.retry_initial = options.retry_soon_max = options.retry_max =
+      absl::Hours(1);
   Start(options);
   camera_.AnswerOpen(Mjpeg());
   Assign(Assignment());
@@ -394,6 +415,67 @@ TEST_F(StreamWorkerTest, AnotherUrlReconnectsAtOnce) {
   }
 }
 
+TEST_F(StreamWorkerTest, ItConnectsWhenItIsGrantedAndNotBefore) {
+  grants_ = false;
+  Start();
+  camera_.AnswerOpen(absl::UnavailableError("refused"));
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(WaitFor([this] { return s().wanted.size() == 1; }));
+  EXPECT_EQ(camera_.connections(), 0);
+  v1::FromWorker first;
+  {
+    absl::MutexLock lock(&mu_);
+    first = s().wanted[0];
+    EXPECT_EQ(first.connect_wanted().host(), "127.0.0.1");
+  }
+  // Due times pass while it waits.
+  ASSERT_TRUE(WaitFor([this] { return s().missed["not_connected"] >= 2; }));
+  Grant(first);
+  ASSERT_TRUE(camera_.WaitForConnections(1));
+  // It failed: the slot is given back before the next try, which asks anew.
+  ASSERT_TRUE(
+      WaitFor([this] { return s().closed == 1 && s().wanted.size() == 2; }));
+  // A grant of the first request is none of the second.
+  Grant(first);
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(camera_.connections(), 1);
+  EXPECT_GT(s().wanted[1].connect_wanted().request(),
+            first.connect_wanted().request());
+}
+
+TEST_F(StreamWorkerTest, AnotherHostWhileItWaitsIsAskedForAnew) {
+  grants_ = false;
+  Start();
+  v1::AssignStream assign = Assignment();
+  Assign(assign);
+  ASSERT_TRUE(WaitFor([this] { return s().wanted.size() == 1; }));
+  assign.set_url("rtsp://192.0.2.1/other");
+  Assign(assign);
+  ASSERT_TRUE(WaitFor([this] { return s().wanted.size() == 2; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().closed, 1u);
+  EXPECT_EQ(s().wanted[1].connect_wanted().host(), "192.0.2.1");
+  EXPECT_EQ(camera_.connections(), 0);
+}
+
+TEST_F(StreamWorkerTest, AnotherTransportOrVerificationReconnects) {
+  Start();
+  for (int i = 0; i < 3; ++i) camera_.AnswerOpen(Mjpeg());
+  v1::AssignStream assign = Assignment();
+  Assign(assign);
+  ASSERT_TRUE(camera_.WaitForConnections(1));
+  EXPECT_FALSE(camera_.last_options().tls_verify);
+  assign.set_transport(v1::TRANSPORT_UDP);
+  Assign(assign);
+  ASSERT_TRUE(camera_.WaitForConnections(2));
+  EXPECT_EQ(camera_.last_options().transport, v1::TRANSPORT_UDP);
+  assign.set_tls_verify(true);
+  Assign(assign);
+  ASSERT_TRUE(camera_.WaitForConnections(3));
+  EXPECT_TRUE(camera_.last_options().tls_verify);
+}
+
 TEST_F(StreamWorkerTest, StreamsAreIndependent) {
   Start();
   camera_.AnswerOpen(Mjpeg());
@@ -425,9 +507,11 @@ TEST_F(StreamWorkerTest, RevokedAndAssignedAgainItBeginsAfterTheEnd) {
 
 TEST_F(StreamWorkerTest, StopIsFastWhateverTheStreamsWaitFor) {
   Start();
-  v1::AssignStream waits = Assignment("waits for its turn");
-  waits.set_connect_delay_seconds(3600);
-  Assign(waits);
+  grants_ = false;
+  Assign(Assignment("waits for its turn"));
+  ASSERT_TRUE(
+      WaitFor([this] { return !s("waits for its turn").wanted.empty(); }));
+  grants_ = true;
   Assign(Assignment("reads"));
   ASSERT_TRUE(camera_.WaitForConnections(1));
   const absl::Duration begin = Clock::Real().SteadyNow();

@@ -67,6 +67,8 @@ class FakeWorker : public WorkerLink {
         ended = running_.erase(message.revoke().stream_id()) > 0;
       } else if (message.has_pause()) {
         paused_[message.pause().stream_id()] = message.pause().paused();
+      } else if (message.has_grant()) {
+        granted_[message.grant().stream_id()] = message.grant().request();
       }
     }
     if (ended) End(message.revoke().stream_id());
@@ -141,6 +143,22 @@ class FakeWorker : public WorkerLink {
     sink_(event);
   }
 
+  // Its stream wants to connect, or has closed its connection.
+  void Want(const std::string& stream_id, int64_t request,
+            const std::string& host) {
+    v1::FromWorker event;
+    event.set_stream_id(stream_id);
+    event.mutable_connect_wanted()->set_request(request);
+    event.mutable_connect_wanted()->set_host(host);
+    sink_(event);
+  }
+  void Close(const std::string& stream_id, int64_t request) {
+    v1::FromWorker event;
+    event.set_stream_id(stream_id);
+    event.mutable_connection_closed()->set_request(request);
+    sink_(event);
+  }
+
   void End(const std::string& stream_id) {
     v1::FromWorker event;
     event.set_stream_id(stream_id);
@@ -172,6 +190,11 @@ class FakeWorker : public WorkerLink {
     absl::MutexLock lock(&mu_);
     return running_.size();
   }
+  // Number of the request that was granted last; 0: none.
+  int64_t granted(const std::string& stream_id) {
+    absl::MutexLock lock(&mu_);
+    return granted_[stream_id];
+  }
   bool paused(const std::string& stream_id) {
     absl::MutexLock lock(&mu_);
     return paused_[stream_id];
@@ -190,6 +213,7 @@ class FakeWorker : public WorkerLink {
   absl::Mutex mu_;
   std::map<std::string, Running> running_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, bool> paused_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, int64_t> granted_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::ToWorker> messages_ ABSL_GUARDED_BY(mu_);
   bool answers_revoke_ ABSL_GUARDED_BY(mu_) = true;
 };
