@@ -13,6 +13,8 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/camera_url.h"
 #include "services/common/log.h"
@@ -35,7 +37,20 @@ ServiceArgs Wrong(const std::string& program, absl::string_view message) {
   return Done(kUsageError);
 }
 
-void PrintHelp(const std::string& program, absl::string_view description) {
+// As the lines of PrintHelp are.
+std::string HelpLines(const ServiceOption& option) {
+  constexpr absl::string_view kIndent = "\n                   ";
+  return absl::StrFormat(
+      "  %-15s  %s\n",
+      absl::StrCat("--", option.name, option.value.empty() ? "" : " ",
+                   option.value),
+      absl::StrReplaceAll(option.help, {{"\n", kIndent}}));
+}
+
+void PrintHelp(const std::string& program, absl::string_view description,
+               const std::vector<ServiceOption>& own) {
+  std::string own_lines;
+  for (const ServiceOption& option : own) own_lines += HelpLines(option);
   std::printf(
       "Usage: %s [options]\n"
       "%s\n\n"
@@ -44,11 +59,12 @@ void PrintHelp(const std::string& program, absl::string_view description) {
       "  --data-dir DIR   folder for everything that is written; left out:\n"
       "                   $CAMHERD_DATA_DIR, else common.data_dir, else ./var\n"
       "  --check-config   check the configuration and exit: 0 good, 2 bad\n"
+      "%s"
       "  --help           print this and exit\n"
       "  --version        print the version and exit\n\n"
       "CAMHERD_<SECTION>_<KEY> in the environment overrides <section>.<key>\n"
       "of the configuration. SIGTERM and SIGINT stop the service.\n",
-      program.c_str(), std::string(description).c_str());
+      program.c_str(), std::string(description).c_str(), own_lines.c_str());
 }
 
 std::string Absolute(const std::string& path) {
@@ -74,25 +90,40 @@ void KeepFreedMemory() {
 }
 
 ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
-                             absl::string_view description) {
+                             absl::string_view description,
+                             const std::vector<ServiceOption>& own) {
   const std::string program = absl::StrCat("camherd-", service);
-  enum Option { kConfig = 1000, kDataDir, kCheckConfig, kHelp, kVersion };
-  static constexpr option kOptions[] = {
+  // The service's own options follow from kOwn on.
+  enum Option { kConfig = 1000, kDataDir, kCheckConfig, kHelp, kVersion, kOwn };
+  std::vector<option> options = {
       {"config", required_argument, nullptr, kConfig},
       {"data-dir", required_argument, nullptr, kDataDir},
       {"check-config", no_argument, nullptr, kCheckConfig},
       {"help", no_argument, nullptr, kHelp},
-      {"version", no_argument, nullptr, kVersion},
-      {nullptr, 0, nullptr, 0}};
+      {"version", no_argument, nullptr, kVersion}};
+  int code = kOwn;
+  for (const ServiceOption& extra : own) {
+    options.push_back({extra.name.c_str(),
+                       extra.value.empty() ? no_argument : required_argument,
+                       nullptr, code++});
+  }
+  options.push_back({nullptr, 0, nullptr, 0});
   ServiceArgs args;
+  bool command = false;
   std::string config_path;
   optind = 0;
   opterr = 0;
   while (true) {
     // The argument getopt_long looks at, for messages.
     const int index = optind == 0 ? 1 : optind;
-    const int option = getopt_long(argc, argv, "+:", kOptions, nullptr);
+    const int option = getopt_long(argc, argv, "+:", options.data(), nullptr);
     if (option == -1) break;
+    if (option >= kOwn) {
+      const ServiceOption& given = own[static_cast<size_t>(option - kOwn)];
+      args.own[given.name] = optarg == nullptr ? "" : optarg;
+      command = command || given.command;
+      continue;
+    }
     switch (option) {
       case kConfig:
         config_path = optarg;
@@ -110,7 +141,7 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
         args.check_config = true;
         break;
       case kHelp:
-        PrintHelp(program, description);
+        PrintHelp(program, description, own);
         return Done(0);
       case kVersion:
         std::printf("%s %s\n", program.c_str(), CAMHERD_VERSION);
@@ -153,7 +184,7 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
 
   InitLog(service, LogLevel::kInfo,
           format == "json" ? LogFormat::kJson : LogFormat::kText);
-  if (!args.check_config) {
+  if (!args.check_config && !command) {
     LogInfo("starting",
             {{"version", CAMHERD_VERSION},
              {"config", config_path.empty() ? "none" : Absolute(config_path)},
@@ -167,8 +198,10 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
   // Debian's Abseil checks the order of locks at each Lock and aborts on a
   // cycle; the tests do that, a service need not.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  ShutdownSignal::Block();
-  signal(SIGPIPE, SIG_IGN);
+  if (!command) {
+    ShutdownSignal::Block();
+    signal(SIGPIPE, SIG_IGN);
+  }
   return args;
 }
 

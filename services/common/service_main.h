@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -11,6 +13,20 @@
 namespace camherd {
 
 // What the four mains share.
+
+// An option that one service has beside those of all.
+struct ServiceOption {
+  // Without dashes.
+  std::string name;
+  // What its value is called in --help; empty: it takes none.
+  std::string value = {};
+  // For --help, in lines of 58 characters.
+  std::string help = {};
+  // With it the process does something for a person and ends: its start is not
+  // logged, and signals keep their usual meaning.
+  bool command = false;
+};
+
 struct ServiceArgs {
   // True: the command line was answered (--help, --version) or was wrong;
   // main returns `exit_code`.
@@ -19,18 +35,21 @@ struct ServiceArgs {
   // --check-config: main loads its options, prints "configuration ok" and
   // returns 0, or the error and 2.
   bool check_config = false;
+  // The service's own options that were given, by name.
+  std::map<std::string, std::string> own;
   YamlConfig config;
   // Absolute data folder: --data-dir, else $CAMHERD_DATA_DIR, else
   // common.data_dir, else ./var. Not created yet.
   std::string data_dir;
 };
 
-// Parses --config, --data-dir, --check-config, --help, --version; loads the
-// configuration; sets up the log with common.log_level and common.log_format.
-// Blocks SIGTERM and SIGINT (see ShutdownSignal) before any thread starts and
-// ignores SIGPIPE.
+// Parses --config, --data-dir, --check-config, --help, --version and `own`;
+// loads the configuration; sets up the log with common.log_level and
+// common.log_format. Blocks SIGTERM and SIGINT (see ShutdownSignal) before any
+// thread starts and ignores SIGPIPE.
 ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
-                             absl::string_view description);
+                             absl::string_view description,
+                             const std::vector<ServiceOption>& own = {});
 
 // Has the allocator keep up to 16 MiB of freed memory an arena. With glibc's
 // defaults the memory of each 250 KB message is given back, mapped and cleared

@@ -20,9 +20,11 @@ namespace {
 
 using ::camherd::testing::TempDir;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
 using ::testing::StartsWith;
 
 // Runs StartServiceMain as `camherd-capture ARGUMENTS...` would, and puts the
@@ -41,7 +43,8 @@ class ServiceMainTest : public ::testing::Test {
     InitLog("test");
   }
 
-  ServiceArgs Start(std::vector<std::string> arguments) {
+  ServiceArgs Start(std::vector<std::string> arguments,
+                    const std::vector<ServiceOption>& own = {}) {
     arguments.insert(arguments.begin(), "camherd-capture");
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -50,7 +53,7 @@ class ServiceMainTest : public ::testing::Test {
     ::testing::internal::CaptureStderr();
     ServiceArgs args =
         StartServiceMain(static_cast<int>(argv.size()) - 1, argv.data(),
-                         "capture", "Samples cameras.");
+                         "capture", "Samples cameras.", own);
     out_ = ::testing::internal::GetCapturedStdout();
     err_ = ::testing::internal::GetCapturedStderr();
     return args;
@@ -114,6 +117,40 @@ TEST_F(ServiceMainTest, AWrongCommandLineIsNamedAndExitsWith2) {
   EXPECT_THAT(wrong({"--config="}), HasSubstr("must name a file"));
   EXPECT_THAT(wrong({"--data-dir="}), HasSubstr("must name a folder"));
   EXPECT_THAT(wrong({"--config", dir_ / "no.yaml"}), HasSubstr("no.yaml"));
+}
+
+TEST_F(ServiceMainTest, AServiceHasOptionsOfItsOwn) {
+  const std::vector<ServiceOption> own = {
+      {.name = "probe", .value = "-", .help = "try a camera,\nstep by step"},
+      {.name = "quick", .help = "make haste"}};
+  EXPECT_THAT(Start({}, own).own, IsEmpty());
+  const ServiceArgs args = Start({"--probe", "-", "--quick"}, own);
+  EXPECT_FALSE(args.done);
+  EXPECT_THAT(args.own, ElementsAre(Pair("probe", "-"), Pair("quick", "")));
+  EXPECT_THAT(err_, HasSubstr("msg=starting"));
+  Start({"--help"}, own);
+  EXPECT_THAT(out_, HasSubstr("  --probe -        try a camera,\n"
+                              "                   step by step\n"
+                              "  --quick          make haste\n"
+                              "  --help           print"));
+  EXPECT_EQ(Start({"--probe"}, own).exit_code, 2);
+  EXPECT_THAT(err_, HasSubstr("--probe needs a value"));
+  EXPECT_EQ(Start({"--probe", "-"}).exit_code, 2);
+  EXPECT_THAT(err_, HasSubstr("unknown option --probe"));
+}
+
+TEST_F(ServiceMainTest, ACommandLogsNoStartAndLeavesTheSignalsAlone) {
+  const ServiceArgs args = Start(
+      {"--probe", "-"}, {{.name = "probe", .value = "-", .command = true}});
+  ASSERT_FALSE(args.done);
+  EXPECT_THAT(err_, IsEmpty());
+  EXPECT_THAT(out_, IsEmpty());
+  sigset_t blocked;
+  pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  EXPECT_EQ(sigismember(&blocked, SIGTERM), 0);
+  struct sigaction pipe_action = {};
+  sigaction(SIGPIPE, nullptr, &pipe_action);
+  EXPECT_EQ(pipe_action.sa_handler, SIG_DFL);
 }
 
 TEST_F(ServiceMainTest, ABadCommonSectionExitsWith2AndItsLine) {
