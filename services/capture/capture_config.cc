@@ -20,6 +20,8 @@ namespace camherd::capture {
 namespace {
 
 constexpr double kDay = 86400;
+// Someone waits for a probe: it gives up earlier than a stream.
+constexpr absl::Duration kProbeConnect = absl::Seconds(10);
 
 std::string HostName() {
   char name[256] = {};
@@ -134,6 +136,15 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   condition.frozen_samples =
       section.Int("condition_frozen_samples", 10, 2, 1000000);
   condition.samples = section.Int("condition_samples", 3, 1, 1000);
+
+  SourceProbe::Options& probe = out.probe;
+  probe.connect_timeout = std::min(worker.connect_timeout, kProbeConnect);
+  probe.pictures_timeout = section.Seconds("probe_pictures_seconds", 20, 1, 60);
+  probe.stall_timeout = worker.stall_timeout;
+  probe.tls_ca_file = worker.tls_ca_file;
+  probe.interval = absl::Seconds(supervisor.defaults.interval_seconds);
+  probe.condition = condition;
+  out.max_probes = section.Int("max_probes", 4, 1, 64);
 
   BatchSender::Options& sender = supervisor.sender;
   sender.concurrency = section.Int("send_concurrency", 4, 1, 256);

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "services/capture/process_workers.h"
+#include "services/capture/source_probe.h"
 #include "services/capture/stream_store.h"
 #include "services/capture/stream_supervisor.h"
 #include "services/common/yaml_config.h"
@@ -23,6 +24,9 @@ struct CaptureConfig {
   StreamSupervisor::Options supervisor;
   // Without program and arguments.
   ProcessWorkers::Options workers;
+  SourceProbe::Options probe;
+  // At once.
+  int max_probes = 4;
   std::vector<std::string> allow_networks;
   // The gateway listens on loopback only, so cameras may be there as well.
   bool allow_loopback = true;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 
 #include "camherd/v1/capture_service.grpc.pb.h"
 #include "services/capture/capture_metrics.h"
+#include "services/capture/source_prober.h"
 #include "services/capture/stream_supervisor.h"
 #include "services/common/worker_pool.h"
 
@@ -14,9 +16,10 @@ namespace camherd::capture {
 // number of threads, since the supervisor may block on disks and peers. Calls
 // wait in a bounded queue; when it is full they are answered
 // RESOURCE_EXHAUSTED at once. A call whose caller gave up while it waited is
-// not run.
+// not run. Probes, which take up to a minute, have threads of their own and
+// never wait for one.
 //
-// WatchStreams and ProbeSource are not built yet: UNIMPLEMENTED.
+// WatchStreams is not built yet: UNIMPLEMENTED.
 //
 // `Stop` is called after the server has stopped; it may be called twice.
 class CaptureGrpcService : public v1::CaptureService::CallbackService {
@@ -24,13 +27,18 @@ class CaptureGrpcService : public v1::CaptureService::CallbackService {
   struct Options {
     size_t threads = 16;
     size_t queue = 256;
+    // At once.
+    size_t probes = 4;
   };
 
-  // Both must outlive it; `metrics` may be null.
+  // All must outlive it; `metrics` may be null.
   CaptureGrpcService(const Options& options, StreamSupervisor& supervisor,
-                     CaptureMetrics* metrics);
+                     SourceProber& prober, CaptureMetrics* metrics);
 
-  void Stop() { calls_.Stop(); }
+  void Stop() {
+    calls_.Stop();
+    probes_.Stop();
+  }
 
   grpc::ServerUnaryReactor* StartStream(
       grpc::CallbackServerContext* context,
@@ -61,6 +69,9 @@ class CaptureGrpcService : public v1::CaptureService::CallbackService {
   grpc::ServerUnaryReactor* GetGrid(grpc::CallbackServerContext* context,
                                     const v1::GetGridRequest* request,
                                     v1::GetGridResponse* response) override;
+  grpc::ServerWriteReactor<v1::ProbeSourceResponse>* ProbeSource(
+      grpc::CallbackServerContext* context,
+      const v1::ProbeSourceRequest* request) override;
 
  private:
   // `kMethod` is the supervisor's method of that name.
@@ -69,9 +80,13 @@ class CaptureGrpcService : public v1::CaptureService::CallbackService {
                                  grpc::CallbackServerContext* context,
                                  const Request* request, Response* response);
 
+  const size_t max_probes_;
   StreamSupervisor& supervisor_;
+  SourceProber& prober_;
   CaptureMetrics* const metrics_;
+  std::atomic<size_t> probing_ = 0;
   WorkerPool calls_;
+  WorkerPool probes_;
 };
 
 }  // namespace camherd::capture

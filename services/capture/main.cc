@@ -5,12 +5,17 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
+#include "services/capture/address_policy.h"
 #include "services/capture/aggregator_client.h"
 #include "services/capture/capture_config.h"
 #include "services/capture/capture_metrics.h"
 #include "services/capture/capture_service.h"
 #include "services/capture/inference_client.h"
+#include "services/capture/libav_connection.h"
+#include "services/capture/libav_packet_source.h"
+#include "services/capture/probe_command.h"
 #include "services/capture/process_workers.h"
+#include "services/capture/source_probe.h"
 #include "services/capture/stream_store.h"
 #include "services/capture/stream_supervisor.h"
 #include "services/capture/worker_process.h"
@@ -29,6 +34,17 @@ namespace {
 // Of this program as one of its own worker processes; not for people.
 constexpr char kWorkerArgument[] = "--worker";
 
+absl::StatusOr<std::unique_ptr<SourceProber>> MakeProber(
+    const CaptureConfig& config, Clock& clock) {
+  CAMHERD_ASSIGN_OR_RETURN(
+      const AddressPolicy policy,
+      AddressPolicy::Create({.allow_networks = config.allow_networks,
+                             .allow_loopback = config.allow_loopback}));
+  return std::make_unique<SourceProbe>(
+      config.probe, policy, MakeLibavConnections(clock),
+      MakeLibavPacketSources(policy, clock), clock);
+}
+
 absl::Status Run(const CaptureConfig& config) {
   Clock& clock = Clock::Real();
   // The truth first: it also keeps a second service out of the folder.
@@ -41,6 +57,8 @@ absl::Status Run(const CaptureConfig& config) {
   const auto aggregator = MakeAggregatorClient(config.aggregator);
   StreamSupervisor supervisor(config.supervisor, *store, *inference,
                               *aggregator, &metrics, clock);
+
+  CAMHERD_ASSIGN_OR_RETURN(const auto prober, MakeProber(config, clock));
 
   // Then what receives, since the supervisor assigns the resumed streams.
   ProcessWorkers::Options workers_options = config.workers;
@@ -57,7 +75,9 @@ absl::Status Run(const CaptureConfig& config) {
   metrics.Attach(supervisor);
 
   // Last what takes requests.
-  CaptureGrpcService service({}, supervisor, &metrics);
+  const CaptureGrpcService::Options service_options = {
+      .probes = static_cast<size_t>(config.max_probes)};
+  CaptureGrpcService service(service_options, supervisor, *prober, &metrics);
   const auto server = GrpcServer::Start(
       {.listen = config.listen, .reflection = config.reflection}, {&service},
       {"camherd.v1.CaptureService"});
@@ -86,7 +106,12 @@ int Main(int argc, char** argv) {
     return RunWorkerProcess(ChildProcess::kPassedFd);
   }
   const ServiceArgs args = StartServiceMain(
-      argc, argv, "capture", "Samples RTSP cameras and sends what they show.");
+      argc, argv, "capture", "Samples RTSP cameras and sends what they show.",
+      {{.name = "probe",
+        .value = "-",
+        .help = "try the camera whose URL is on standard input, step by\n"
+                "step, and exit: 0 all is well, 1 a step failed",
+        .command = true}});
   if (args.done) return args.exit_code;
   const auto config = LoadCaptureConfig(args.config, args.data_dir);
   if (!config.ok()) {
@@ -96,6 +121,14 @@ int Main(int argc, char** argv) {
   if (args.check_config) {
     std::puts("configuration ok");
     return 0;
+  }
+  if (const auto probe = args.own.find("probe"); probe != args.own.end()) {
+    const auto prober = MakeProber(*config, Clock::Real());
+    if (!prober.ok()) {
+      LogError("bad configuration", {{"status", prober.status()}});
+      return 2;
+    }
+    return RunProbeCommand(probe->second, **prober, stdin, stdout, stderr);
   }
   LogInfo("configuration",
           {{"capture", absl::StrJoin(config->effective, " ")}});

@@ -81,7 +81,6 @@ def test_start_list_and_stop_a_stream(herd: Herd, camera: Camera) -> None:
     ("service", "method"),
     [
         ("capture", "camherd.v1.CaptureService/WatchStreams"),
-        ("capture", "camherd.v1.CaptureService/ProbeSource"),
         ("inference", "camherd.v1.InferenceService/WatchModels"),
         ("aggregator", "camherd.v1.AggregatorService/WatchRecords"),
         ("aggregator", "camherd.v1.AggregatorService/ExportRecords"),

@@ -5,11 +5,14 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -161,6 +164,46 @@ class AggregatorFake : public v1::AggregatorService::Service {
   }
 };
 
+// Tells a step, waits while it is held, and tells another.
+class FakeProber : public SourceProber {
+ public:
+  absl::Status Probe(const ProbeTarget& target, const StepSink& on_step,
+                     const std::function<bool()>& cancelled) override {
+    {
+      absl::MutexLock lock(&mu_);
+      urls_.push_back(target.url.Full());
+    }
+    Tell(on_step, v1::PROBE_STEP_DNS, true);
+    while (held_ && !cancelled()) {
+      Clock::Real().SleepFor(absl::Milliseconds(2));
+    }
+    ++ended_;
+    if (cancelled()) return absl::CancelledError("the caller has gone");
+    Tell(on_step, v1::PROBE_STEP_TCP, false);
+    return absl::OkStatus();
+  }
+
+  void Hold(bool held) { held_ = held; }
+  int ended() const { return ended_; }
+  std::vector<std::string> urls() {
+    absl::MutexLock lock(&mu_);
+    return urls_;
+  }
+
+ private:
+  static void Tell(const StepSink& on_step, v1::ProbeStep step, bool ok) {
+    v1::ProbeSourceResponse response;
+    response.set_step(step);
+    response.set_ok(ok);
+    on_step(std::move(response));
+  }
+
+  std::atomic<bool> held_ = false;
+  std::atomic<int> ended_ = 0;
+  absl::Mutex mu_;
+  std::vector<std::string> urls_ ABSL_GUARDED_BY(mu_);
+};
+
 // The capture service with real gRPC to all sides, and a worker without
 // cameras.
 class CaptureServiceTest : public ::testing::Test {
@@ -204,7 +247,7 @@ class CaptureServiceTest : public ::testing::Test {
     ASSERT_THAT(supervisor_->Start(*worker_), IsOk());
     metrics_->Attach(*supervisor_);
     service_ = std::make_unique<CaptureGrpcService>(
-        service_options_, *supervisor_, metrics_.get());
+        service_options_, *supervisor_, prober_, metrics_.get());
     server_ = GrpcServer::Start({.listen = "127.0.0.1:0"}, {service_.get()},
                                 {"camherd.v1.CaptureService"})
                   .value();
@@ -274,6 +317,7 @@ class CaptureServiceTest : public ::testing::Test {
   std::unique_ptr<grpc::Server> peers_;
   StreamSupervisor::Options options_;
   CaptureGrpcService::Options service_options_;
+  FakeProber prober_;
   std::unique_ptr<StreamStore> store_;
   std::unique_ptr<MetricsExporter> exporter_;
   std::unique_ptr<CaptureMetrics> metrics_;
@@ -500,6 +544,106 @@ TEST_F(CaptureServiceTest, ACallWhoseCallerHasGoneIsNotRun) {
   // Answered after the one that was given up, by the same thread.
   Get();
   EXPECT_EQ(supervisor_->ListStreams({})->streams_size(), 1);
+}
+
+// One ProbeSource; its steps as they come.
+class ProbeCall {
+ public:
+  explicit ProbeCall(v1::CaptureService::Stub& stub, const std::string& url =
+                                                         "rtsp://u:hunter2@"
+                                                         "192.0.2.1/demo") {
+    SetDeadline(context_, absl::Seconds(10));
+    v1::ProbeSourceRequest request;
+    request.set_rtsp_url(url);
+    reader_ = stub.ProbeSource(&context_, request);
+  }
+  // The next step; UNSPECIFIED: there is none.
+  v1::ProbeStep Read() {
+    v1::ProbeSourceResponse step;
+    return reader_->Read(&step) ? step.step() : v1::PROBE_STEP_UNSPECIFIED;
+  }
+  absl::Status Finish() { return FromGrpcStatus(reader_->Finish(), &context_); }
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::ProbeSourceResponse>> reader_;
+};
+
+TEST_F(CaptureServiceTest, AProbeAnswersEachStepAsItComes) {
+  prober_.Hold(true);
+  ProbeCall call(*stub_);
+  EXPECT_EQ(call.Read(), v1::PROBE_STEP_DNS);
+  EXPECT_EQ(prober_.ended(), 0);
+  prober_.Hold(false);
+  EXPECT_EQ(call.Read(), v1::PROBE_STEP_TCP);
+  EXPECT_EQ(call.Read(), v1::PROBE_STEP_UNSPECIFIED);
+  // That a step failed is no failure of the call.
+  EXPECT_THAT(call.Finish(), IsOk());
+  EXPECT_THAT(prober_.urls(), ElementsAre("rtsp://u:hunter2@192.0.2.1/demo"));
+}
+
+TEST_F(CaptureServiceTest, AProbeIsCheckedAsAStartIs) {
+  for (const char* url : {"", "http://u:hunter2@h/a", "rtsp:///a"}) {
+    v1::StartStreamRequest start;
+    start.set_rtsp_url(url);
+    v1::StartStreamResponse response;
+    const absl::Status of_start =
+        Call(&v1::CaptureService::Stub::StartStream, start, &response);
+    ProbeCall call(*stub_, url);
+    EXPECT_EQ(call.Read(), v1::PROBE_STEP_UNSPECIFIED);
+    const absl::Status of_probe = call.Finish();
+    EXPECT_EQ(of_probe.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(of_probe, of_start);
+    EXPECT_THAT(std::string(of_probe.message()), Not(HasSubstr("hunter2")));
+  }
+  EXPECT_TRUE(prober_.urls().empty());
+}
+
+TEST_F(CaptureServiceTest, OnlySoManyProbesRunAtOnce) {
+  Stop();
+  service_options_.probes = 2;
+  Start();
+  prober_.Hold(true);
+  ProbeCall first(*stub_);
+  ProbeCall second(*stub_);
+  EXPECT_EQ(first.Read(), v1::PROBE_STEP_DNS);
+  EXPECT_EQ(second.Read(), v1::PROBE_STEP_DNS);
+  {
+    ProbeCall third(*stub_);
+    EXPECT_EQ(third.Read(), v1::PROBE_STEP_UNSPECIFIED);
+    const absl::Status status = third.Finish();
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("max_probes (2)"));
+    EXPECT_TRUE(RetryDelay(status).has_value());
+  }
+  prober_.Hold(false);
+  for (ProbeCall* call : {&first, &second}) {
+    EXPECT_EQ(call->Read(), v1::PROBE_STEP_TCP);
+    EXPECT_THAT(call->Finish(), IsOk());
+  }
+  ProbeCall fourth(*stub_);
+  EXPECT_EQ(fourth.Read(), v1::PROBE_STEP_DNS);
+  EXPECT_EQ(fourth.Read(), v1::PROBE_STEP_TCP);
+  EXPECT_THAT(fourth.Finish(), IsOk());
+}
+
+TEST_F(CaptureServiceTest, AProbeEndsWhenItsCallerGoes) {
+  prober_.Hold(true);
+  ProbeCall call(*stub_);
+  EXPECT_EQ(call.Read(), v1::PROBE_STEP_DNS);
+  call.Cancel();
+  EXPECT_TRUE(Eventually([&] { return prober_.ended() == 1; }));
+  EXPECT_EQ(call.Finish().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(CaptureServiceTest, AStopCutsOffAProbe) {
+  prober_.Hold(true);
+  ProbeCall call(*stub_);
+  EXPECT_EQ(call.Read(), v1::PROBE_STEP_DNS);
+  Stop();
+  EXPECT_EQ(prober_.ended(), 1);
+  Start();
 }
 
 TEST_F(CaptureServiceTest, WhatIsNotBuiltYetIsUnimplemented) {

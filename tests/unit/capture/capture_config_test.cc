@@ -64,6 +64,27 @@ TEST(CaptureConfigTest, AFileOfCertificatesMustBeThere) {
   EXPECT_THAT(Load("capture:\n  tls_ca_file: /etc/hostname\n"), IsOk());
 }
 
+TEST(CaptureConfigTest, AProbeIsAsPatientAsAStreamButNotMore) {
+  const auto defaults = Load("capture: {}\n");
+  ASSERT_THAT(defaults, IsOk());
+  EXPECT_EQ(defaults->probe.connect_timeout, absl::Seconds(10));
+  EXPECT_EQ(defaults->probe.pictures_timeout, absl::Seconds(20));
+  EXPECT_EQ(defaults->probe.stall_timeout, absl::Seconds(10));
+  EXPECT_EQ(defaults->probe.interval, absl::Seconds(3));
+  EXPECT_EQ(defaults->max_probes, 4);
+  const auto other = Load(
+      "capture:\n  connect_timeout_seconds: 2\n  stall_timeout_seconds: 1\n"
+      "  interval_seconds: 7\n  condition_dark_below: 30\n"
+      "  probe_pictures_seconds: 5\n  max_probes: 1\n");
+  ASSERT_THAT(other, IsOk());
+  EXPECT_EQ(other->probe.connect_timeout, absl::Seconds(2));
+  EXPECT_EQ(other->probe.pictures_timeout, absl::Seconds(5));
+  EXPECT_EQ(other->probe.stall_timeout, absl::Seconds(1));
+  EXPECT_EQ(other->probe.interval, absl::Seconds(7));
+  EXPECT_EQ(other->probe.condition.dark_below, 30);
+  EXPECT_EQ(other->max_probes, 1);
+}
+
 TEST(CaptureConfigTest, AnUnknownKeyStopsTheStart) {
   EXPECT_THAT(
       Load("capture:\n  batchsize: 10\n"),
