@@ -136,6 +136,20 @@ class BackendClients::Impl {
     return Translate(status, context, "inference", options_.timeout);
   }
 
+  absl::StatusOr<std::vector<v1::ProbeSourceResponse>> Probe(
+      const v1::ProbeSourceRequest& request) {
+    grpc::ClientContext context;
+    SetDeadline(context, options_.probe_timeout);
+    Active active(*this, context);
+    const auto reader = capture_->ProbeSource(&context, request);
+    std::vector<v1::ProbeSourceResponse> steps;
+    v1::ProbeSourceResponse step;
+    while (reader->Read(&step)) steps.push_back(step);
+    const grpc::Status status = reader->Finish();
+    if (status.ok()) return steps;
+    return Translate(status, context, "capture", options_.probe_timeout);
+  }
+
   Health CheckHealth() {
     struct Check {
       grpc::ClientContext context;
@@ -265,6 +279,10 @@ absl::StatusOr<v1::GetGridResponse> BackendClients::GetGrid(
     const v1::GetGridRequest& request) {
   return impl_->Capture(&v1::CaptureService::Stub::GetGrid, request,
                         impl_->options().stop_timeout);
+}
+absl::StatusOr<std::vector<v1::ProbeSourceResponse>>
+BackendClients::ProbeSource(const v1::ProbeSourceRequest& request) {
+  return impl_->Probe(request);
 }
 
 absl::StatusOr<v1::ListModelsResponse> BackendClients::ListModels() {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -32,6 +33,8 @@ class BackendClients {
     absl::Duration start_timeout = absl::Seconds(15);
     absl::Duration stop_timeout = absl::Seconds(10);
     absl::Duration detect_timeout = absl::Seconds(30);
+    // A probe looks at pictures for 20 s, and may wait 30 s before.
+    absl::Duration probe_timeout = absl::Seconds(60);
     // The health check behind /readyz.
     absl::Duration health_timeout = absl::Seconds(1);
   };
@@ -54,6 +57,9 @@ class BackendClients {
       const v1::GetLatestFrameRequest& request);
   absl::StatusOr<v1::GetGridResponse> GetGrid(
       const v1::GetGridRequest& request);
+  // All steps, once the last is known.
+  absl::StatusOr<std::vector<v1::ProbeSourceResponse>> ProbeSource(
+      const v1::ProbeSourceRequest& request);
 
   absl::StatusOr<v1::ListModelsResponse> ListModels();
   absl::StatusOr<v1::Model> GetModel(const v1::GetModelRequest& request);

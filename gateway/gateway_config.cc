@@ -25,6 +25,8 @@ absl::StatusOr<GatewayConfig> LoadGatewayConfig(ConfigSection& section) {
   backends.stop_timeout = section.Seconds("stop_timeout_seconds", 10, 0.1, 300);
   backends.detect_timeout =
       section.Seconds("detect_timeout_seconds", 30, 0.1, 300);
+  backends.probe_timeout =
+      section.Seconds("probe_timeout_seconds", 60, 0.1, 300);
   backends.health_timeout =
       section.Seconds("health_timeout_seconds", 1, 0.1, 60);
 

@@ -16,6 +16,7 @@
 #include "gateway/http_server.h"
 #include "gateway/model_routes.h"
 #include "gateway/page_routes.h"
+#include "gateway/probe_routes.h"
 #include "gateway/record_routes.h"
 #include "gateway/stream_routes.h"
 #include "services/common/clock.h"
@@ -60,6 +61,7 @@ int Main(int argc, char** argv) {
   Routes routes = PageRoutes(config->static_dir);
   Append(DocumentRoutes(clients), &routes);
   Append(StreamRoutes(clients), &routes);
+  Append(ProbeRoutes(clients), &routes);
   Append(RecordRoutes(clients), &routes);
   Append(CameraRoutes(clients), &routes);
   Append(ModelRoutes(clients), &routes);

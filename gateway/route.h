@@ -13,9 +13,10 @@
 namespace camherd::gateway {
 
 // Which threads run a route. Each service behind the gateway has threads of its
-// own, so that one that hangs delays its own routes only.
-enum class Lane { kLocal, kCapture, kInference, kAggregator };
-inline constexpr int kLanes = 4;
+// own, so that one that hangs delays its own routes only. So have probes, which
+// take up to a minute.
+enum class Lane { kLocal, kCapture, kInference, kAggregator, kProbe };
+inline constexpr int kLanes = 5;
 
 using Handler = std::function<HttpResponse(const HttpRequest&)>;
 

@@ -73,6 +73,7 @@ export async function listStreams() {
 }
 
 export const startStream = (fields) => request("POST", "/api/v1/streams", fields);
+export const probeSource = (fields) => request("POST", "/api/v1/probe", fields);
 export const stopStream = (stream) => request("POST", `/api/v1/streams/${id(stream)}/stop?grid_jpeg=true`);
 export const deleteStream = (stream) => request("DELETE", `/api/v1/streams/${id(stream)}`);
 export const listRecords = (count) => request("GET", `/api/v1/records?page_size=${count}`);

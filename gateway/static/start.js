@@ -3,11 +3,13 @@
 
 import * as api from "/static/api.js";
 import { element, setText } from "/static/dom.js";
+import { showSteps } from "/static/probe.js";
 
 const form = document.getElementById("start-form");
 const message = document.getElementById("start-message");
 const models = document.getElementById("models");
 const button = form.querySelector("button[type=submit]");
+const test = document.getElementById("probe");
 const fields = ["rtsp_url", "camera_id", "interval_seconds", "user", "password"];
 
 function say(text, kind) {
@@ -37,13 +39,34 @@ function request() {
   return body;
 }
 
+// Tries the camera, and leaves the form as it is.
+async function probe() {
+  const { rtsp_url, user, password } = request();
+  test.disabled = true;
+  say("Testing the camera; this may take up to a minute.", "");
+  mark("");
+  showSteps([]);
+  try {
+    const answer = await api.probeSource({ rtsp_url, user, password });
+    say(answer.ok ? "The camera works." : "The camera does not work yet.", answer.ok ? "good" : "bad");
+    showSteps(answer.steps);
+  } catch (error) {
+    say(error.message, "bad");
+    mark(error.message);
+  } finally {
+    test.disabled = false;
+  }
+}
+
 export function initStart(onStarted) {
   showModelChoices([]);
+  test.addEventListener("click", probe);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
     say("Starting", "");
     mark("");
+    showSteps([]);
     try {
       const answer = await api.startStream(request());
       const name = answer.stream.process_name;

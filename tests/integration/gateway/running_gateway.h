@@ -15,6 +15,7 @@
 #include "gateway/http_server.h"
 #include "gateway/model_routes.h"
 #include "gateway/page_routes.h"
+#include "gateway/probe_routes.h"
 #include "gateway/record_routes.h"
 #include "gateway/stream_routes.h"
 #include "tests/unit/gateway/fake_backends.h"
@@ -37,8 +38,8 @@ class RunningGateway {
     Routes routes = std::move(more);
     for (Routes part :
          {PageRoutes(""), DocumentRoutes(clients_), StreamRoutes(clients_),
-          RecordRoutes(clients_), CameraRoutes(clients_), ModelRoutes(clients_),
-          HealthRoutes(clients_, metrics_, stopping_)}) {
+          ProbeRoutes(clients_), RecordRoutes(clients_), CameraRoutes(clients_),
+          ModelRoutes(clients_), HealthRoutes(clients_, metrics_, stopping_)}) {
       for (Route& route : part) routes.push_back(std::move(route));
     }
     server_ = HttpServer::Start(options, std::move(routes), metrics_).value();

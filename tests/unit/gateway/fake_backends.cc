@@ -90,6 +90,14 @@ class FakeBackends::Capture : public v1::CaptureService::Service {
     *response = fake_.answers.grid;
     return fake_.Took(*request, context);
   }
+  grpc::Status ProbeSource(
+      grpc::ServerContext* context, const v1::ProbeSourceRequest* request,
+      grpc::ServerWriter<v1::ProbeSourceResponse>* writer) override {
+    for (const v1::ProbeSourceResponse& step : fake_.answers.probe) {
+      writer->Write(step);
+    }
+    return fake_.Took(*request, context);
+  }
 
  private:
   FakeBackends& fake_;

@@ -48,6 +48,7 @@ class FakeBackends {
     int max_streams_page = 1000;
     v1::GetLatestFrameResponse frame;
     v1::GetGridResponse grid;
+    std::vector<v1::ProbeSourceResponse> probe;
     v1::ListModelsResponse models;
     v1::Model model;
     v1::DetectResponse detect;

@@ -15,6 +15,7 @@
 #include "gateway/document_routes.h"
 #include "gateway/model_routes.h"
 #include "gateway/page_routes.h"
+#include "gateway/probe_routes.h"
 #include "gateway/record_routes.h"
 #include "gateway/stream_routes.h"
 #include "services/common/retry_delay.h"
@@ -38,9 +39,10 @@ constexpr char kForm[] = "application/x-www-form-urlencoded";
 class RoutesTest : public ::testing::Test {
  protected:
   RoutesTest() : clients_(fake_.ClientOptions()) {
-    for (Routes routes : {DocumentRoutes(clients_), StreamRoutes(clients_),
-                          RecordRoutes(clients_), CameraRoutes(clients_),
-                          ModelRoutes(clients_), PageRoutes("")}) {
+    for (Routes routes :
+         {DocumentRoutes(clients_), StreamRoutes(clients_),
+          ProbeRoutes(clients_), RecordRoutes(clients_), CameraRoutes(clients_),
+          ModelRoutes(clients_), PageRoutes("")}) {
       for (Route& route : routes) routes_.push_back(std::move(route));
     }
     v1::Stream* stream = fake_.answers.start.mutable_stream();
@@ -376,6 +378,81 @@ TEST_F(RoutesTest, APictureIsSentOnceAndThenConfirmed) {
            "", {{"if-none-match", tag}});
   EXPECT_EQ(Code(second), 304);
   EXPECT_EQ(second.body, "");
+}
+
+TEST_F(RoutesTest, AProbeAnswersItsStepsAsOneObject) {
+  v1::ProbeSourceResponse step;
+  step.set_step(v1::PROBE_STEP_DNS);
+  step.set_ok(true);
+  step.set_elapsed_seconds(0.5);
+  step.set_detail("127.0.0.1");
+  step.mutable_at()->set_seconds(1785578100);
+  fake_.answers.probe.push_back(step);
+  const HttpResponse good =
+      Call("POST", "/api/v1/probe",
+           R"({"rtsp_url":"rtsp://127.0.0.1/a","user":"u","password":"p",
+               "transport":"udp"})",
+           kJson);
+  EXPECT_EQ(Code(good), 200);
+  EXPECT_EQ(good.content_type, "application/json");
+  EXPECT_EQ(good.body,
+            "{\"ok\":true,\"steps\":[{\"step\":\"dns\",\"ok\":true,"
+            "\"elapsed_seconds\":0.5,\"detail\":\"127.0.0.1\",\"hint\":\"\","
+            "\"at\":\"2026-08-01T09:55:00.000Z\"}]}\n");
+  auto asked = fake_.Last<v1::ProbeSourceRequest>();
+  EXPECT_EQ(asked.rtsp_url(), "rtsp://127.0.0.1/a");
+  EXPECT_EQ(asked.user(), "u");
+  EXPECT_EQ(asked.password(), "p");
+  EXPECT_EQ(asked.transport(), v1::TRANSPORT_UDP);
+
+  step.set_step(v1::PROBE_STEP_GOP);
+  step.set_ok(false);
+  step.set_hint("Look.");
+  fake_.answers.probe.push_back(step);
+  const HttpResponse bad = Call("POST", "/api/v1/probe",
+                                "rtsp_url=rtsp%3A%2F%2F127.0.0.1%2Fb", kForm);
+  // The camera failed, not the probe.
+  EXPECT_EQ(Code(bad), 200);
+  const auto json = nlohmann::json::parse(bad.body);
+  EXPECT_EQ(json["ok"], false);
+  ASSERT_EQ(json["steps"].size(), 2u);
+  EXPECT_EQ(json["steps"][1]["step"], "gop");
+  EXPECT_EQ(json["steps"][1]["hint"], "Look.");
+  asked = fake_.Last<v1::ProbeSourceRequest>();
+  EXPECT_EQ(asked.rtsp_url(), "rtsp://127.0.0.1/b");
+}
+
+TEST_F(RoutesTest, AProbeThatCannotRunIsAnError) {
+  fake_.FailWith(WithRetryDelay(absl::ResourceExhaustedError("4 probes run"),
+                                absl::Seconds(5)));
+  const HttpResponse full =
+      Call("POST", "/api/v1/probe", R"({"rtsp_url":"rtsp://h/a"})", kJson);
+  EXPECT_EQ(Code(full), 429);
+  EXPECT_THAT(full.headers, Contains(Pair("Retry-After", "5")));
+  fake_.FailWith(absl::InvalidArgumentError("rtsp_url must not be empty"));
+  EXPECT_EQ(Code(Call("POST", "/api/v1/probe", "{}", kJson)), 400);
+  fake_.FailWith(absl::OkStatus());
+  const size_t before = fake_.request_count();
+  for (const char* body :
+       {R"({"rtsp_url":5})", R"({"url":"rtsp://h/a"})", "[]", "{",
+        R"({"rtsp_url":"rtsp://h/a","transport":"pigeon"})",
+        R"({"rtsp_url":"rtsp://h/a","interval":3})"}) {
+    EXPECT_EQ(Code(Call("POST", "/api/v1/probe", body, kJson)), 400) << body;
+  }
+  EXPECT_EQ(Code(Call("POST", "/api/v1/probe?rtsp_url=rtsp://h/a", "", kForm)),
+            400);
+  EXPECT_EQ(fake_.request_count(), before);
+}
+
+TEST_F(RoutesTest, AProbeHasADeadlineOfItsOwn) {
+  BackendClients::Options options = fake_.ClientOptions();
+  options.probe_timeout = absl::Milliseconds(100);
+  BackendClients clients(options);
+  fake_.Hang(true);
+  const auto steps = clients.ProbeSource(v1::ProbeSourceRequest());
+  EXPECT_TRUE(absl::IsDeadlineExceeded(steps.status()));
+  EXPECT_THAT(std::string(steps.status().message()),
+              HasSubstr("the capture service did not answer within 100ms"));
 }
 
 TEST_F(RoutesTest, ReadsRecordsAndTheirPictures) {
