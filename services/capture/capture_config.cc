@@ -78,8 +78,9 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   ProcessWorkers::Options& workers = out.workers;
   workers.processes = section.Int("worker_processes", 0, 0, 256);
   if (workers.processes == 0) workers.processes = Cores();
-  workers.memory_bytes = section.Bytes("worker_memory_bytes", int64_t{2} << 30,
-                                       int64_t{256} << 20, int64_t{1} << 50);
+  workers.worker.memory_bytes =
+      section.Bytes("worker_memory_bytes", int64_t{2} << 30, int64_t{256} << 20,
+                    int64_t{1} << 50);
   workers.answer_timeout =
       section.Seconds("worker_answer_timeout_seconds", 10, 1, 3600);
   worker.hang_after = section.Seconds("worker_hang_seconds", 60, 1, 3600);
@@ -172,17 +173,17 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
 
   // These sections are checked elsewhere.
   ConfigSection common = config.Section("common");
-  workers.config.set_log_level(common.String("log_level", "info"));
-  workers.config.set_log_format(common.String("log_format", "text"));
+  workers.worker.config.set_log_level(common.String("log_level", "info"));
+  workers.worker.config.set_log_format(common.String("log_format", "text"));
   ConfigSection gateway = config.Section("gateway");
   for (const std::string& listen :
        gateway.List("listen", {"localhost:5000", "localhost:8000"})) {
     out.allow_loopback = out.allow_loopback && IsLoopback(listen);
   }
-  ToProto(worker, workers.config);
-  *workers.config.mutable_allow_networks() = {out.allow_networks.begin(),
-                                              out.allow_networks.end()};
-  workers.config.set_allow_loopback(out.allow_loopback);
+  ToProto(worker, workers.worker.config);
+  *workers.worker.config.mutable_allow_networks() = {out.allow_networks.begin(),
+                                                     out.allow_networks.end()};
+  workers.worker.config.set_allow_loopback(out.allow_loopback);
   return out;
 }
 

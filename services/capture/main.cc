@@ -14,6 +14,7 @@
 #include "services/capture/libav_connection.h"
 #include "services/capture/libav_packet_source.h"
 #include "services/capture/probe_command.h"
+#include "services/capture/process_prober.h"
 #include "services/capture/process_workers.h"
 #include "services/capture/source_probe.h"
 #include "services/capture/stream_store.h"
@@ -34,6 +35,7 @@ namespace {
 // Of this program as one of its own worker processes; not for people.
 constexpr char kWorkerArgument[] = "--worker";
 
+// For a person at a terminal the process of the command is one of its own.
 absl::StatusOr<std::unique_ptr<SourceProber>> MakeProber(
     const CaptureConfig& config, Clock& clock) {
   CAMHERD_ASSIGN_OR_RETURN(
@@ -58,12 +60,12 @@ absl::Status Run(const CaptureConfig& config) {
   StreamSupervisor supervisor(config.supervisor, *store, *inference,
                               *aggregator, &metrics, clock);
 
-  CAMHERD_ASSIGN_OR_RETURN(const auto prober, MakeProber(config, clock));
-
   // Then what receives, since the supervisor assigns the resumed streams.
   ProcessWorkers::Options workers_options = config.workers;
-  workers_options.program = "/proc/self/exe";
-  workers_options.argv = {"camherd-capture", kWorkerArgument};
+  workers_options.worker.file = "/proc/self/exe";
+  workers_options.worker.argv = {"camherd-capture", kWorkerArgument};
+  ProcessProber prober(workers_options.worker, config.probe, clock);
+
   ProcessWorkers workers(
       workers_options,
       [&](const v1::FromWorker& event) {
@@ -77,7 +79,7 @@ absl::Status Run(const CaptureConfig& config) {
   // Last what takes requests.
   const CaptureGrpcService::Options service_options = {
       .probes = static_cast<size_t>(config.max_probes)};
-  CaptureGrpcService service(service_options, supervisor, *prober, &metrics);
+  CaptureGrpcService service(service_options, supervisor, prober, &metrics);
   const auto server = GrpcServer::Start(
       {.listen = config.listen, .reflection = config.reflection}, {&service},
       {"camherd.v1.CaptureService"});

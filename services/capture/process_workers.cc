@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <set>
@@ -20,8 +19,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
+#include "services/capture/worker_child.h"
 #include "services/capture/worker_socket.h"
-#include "services/common/child_process.h"
 #include "services/common/log.h"
 
 namespace camherd::capture {
@@ -35,10 +34,6 @@ constexpr absl::Duration kPingInterval = absl::Seconds(1);
 constexpr absl::Duration kHealthyAfter = absl::Seconds(60);
 // Before a process for all is started again: its streams wait.
 constexpr absl::Duration kLongestPause = absl::Seconds(3);
-// Of a thread in a worker: the default of 8 MiB, of which the limit counts
-// all, would be used up by a hundred streams.
-constexpr int64_t kThreadStackBytes = 1 << 20;
-
 const std::string& StreamIdOf(const v1::ToWorker& message) {
   switch (message.message_case()) {
     case v1::ToWorker::kAssign:
@@ -50,6 +45,7 @@ const std::string& StreamIdOf(const v1::ToWorker& message) {
     case v1::ToWorker::kGrant:
       return message.grant().stream_id();
     case v1::ToWorker::kConfigure:
+    case v1::ToWorker::kProbe:
     case v1::ToWorker::kPing:
     case v1::ToWorker::MESSAGE_NOT_SET:
       break;
@@ -57,25 +53,6 @@ const std::string& StreamIdOf(const v1::ToWorker& message) {
   static const auto& none = *new std::string;
   return none;
 }
-
-// What a worker process sees of our environment: none of our secrets.
-std::vector<std::string> WorkerEnvironment() {
-  std::vector<std::string> environment = EnvironmentForChildren();
-  // Of the sanitizers that the program may be built with.
-  for (const char* name :
-       {"ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"}) {
-    if (const char* value = std::getenv(name)) {
-      environment.push_back(absl::StrCat(name, "=", value));
-    }
-  }
-  return environment;
-}
-
-#ifdef CAMHERD_SANITIZED
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 }  // namespace
 
@@ -260,30 +237,18 @@ class ProcessWorkers::Impl {
   }
 
   End RunProcess(Slot& slot) {
-    const absl::StatusOr<WorkerSocketPair> sockets = MakeWorkerSocketPair();
-    if (!sockets.ok()) return NotStarted(sockets.status());
-    ChildProcess::Options options;
-    options.program = options_.program;
-    options.argv = options_.argv;
-    options.env = WorkerEnvironment();
-    options.pass_fd = sockets->worker;
-    options.inherit_output = true;
-    options.stack_limit_bytes = kThreadStackBytes;
-    // A sanitizer's shadow would count as well.
-    options.data_limit_bytes = kSanitized ? 0 : options_.memory_bytes;
-    const absl::StatusOr<std::unique_ptr<ChildProcess>> child =
-        ChildProcess::Spawn(options);
-    close(sockets->worker);
+    const absl::StatusOr<std::unique_ptr<WorkerChild>> child =
+        WorkerChild::Start(options_.worker);
     if (!child.ok()) {
-      close(sockets->supervisor);
-      return NotStarted(child.status());
+      return {.kind = "not_started",
+              .description = std::string(child.status().message()),
+              .blamed = {}};
     }
     LogInfo("worker started", {{"worker", slot.number},
                                {"pid", (*child)->pid()},
                                {"only_for", slot.quarantined}});
     SetRunning(slot, true);
-    End end = Serve(slot, sockets->supervisor);
-    close(sockets->supervisor);
+    End end = Serve(slot, (*child)->socket());
     SetRunning(slot, false);
     const std::string how = (*child)->Kill();
     if (end.kind == kEnded) {
@@ -295,12 +260,6 @@ class ProcessWorkers::Impl {
     return end;
   }
 
-  static End NotStarted(const absl::Status& status) {
-    return {.kind = "not_started",
-            .description = std::string(status.message()),
-            .blamed = {}};
-  }
-
   void SetRunning(Slot& slot, bool running) {
     absl::MutexLock lock(&mu_);
     slot.running = running;
@@ -308,12 +267,8 @@ class ProcessWorkers::Impl {
 
   // Talks to the process until it has ended or is to be killed.
   End Serve(Slot& slot, int fd) {
-    v1::ToWorker configure;
-    *configure.mutable_configure() = options_.config;
     v1::ToWorker ping;
     ping.mutable_ping();
-    const End ended{.kind = kEnded, .description = "", .blamed = {}};
-    if (!SendToWorkerSocket(fd, configure, /*wait=*/false).ok()) return ended;
     absl::Duration heard = clock_.SteadyNow();
     absl::Duration pinged = heard;
     bool stopping = false;

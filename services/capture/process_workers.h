@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "camherd/v1/worker.pb.h"
+#include "services/capture/worker_child.h"
 #include "services/capture/worker_link.h"
 #include "services/common/clock.h"
 
@@ -34,17 +35,9 @@ namespace camherd::capture {
 class ProcessWorkers : public WorkerLink {
  public:
   struct Options {
-    // A worker process, which runs RunWorkerProcess on descriptor 3: its file
-    // (empty: argv[0]) and arguments.
-    std::string program = {};
-    std::vector<std::string> argv = {};
+    WorkerProgram worker = {};
     // > 0.
     int processes = 1;
-    // What a process may allocate, bytes; 0: no limit. An allocation beyond it
-    // fails.
-    int64_t memory_bytes = 0;
-    // What each process is told first.
-    v1::WorkerConfig config = {};
     // A process that says nothing for so long, though asked, is killed.
     absl::Duration answer_timeout = absl::Seconds(10);
     // How long a stream that made its process end stays alone.

@@ -186,6 +186,8 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
     case v1::FromWorker::kConnectionClosed:
     case v1::FromWorker::kPong:
     case v1::FromWorker::kCrashed:
+    case v1::FromWorker::kProbeStep:
+    case v1::FromWorker::kProbeEnded:
     case v1::FromWorker::MESSAGE_NOT_SET:
       break;
   }

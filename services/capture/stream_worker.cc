@@ -61,6 +61,7 @@ class StreamWorker::Impl {
       // The worker process's own (RunWorkerProcess).
       case v1::ToWorker::kConfigure:
       case v1::ToWorker::kPing:
+      case v1::ToWorker::kProbe:
       case v1::ToWorker::MESSAGE_NOT_SET:
         LogWarning("message that is none for a stream worker");
         break;

@@ -4,26 +4,76 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "services/capture/libav_connection.h"
 #include "services/capture/libav_packet_source.h"
+#include "services/capture/source_probe.h"
 #include "services/capture/task_scope.h"
 #include "services/capture/worker_socket.h"
 #include "services/common/log.h"
 #include "services/common/service_main.h"
+#include "services/common/status_macros.h"
 
 namespace camherd::capture {
 namespace {
 
 constexpr int kBadSupervisor = 2;
 
-PacketSourceFactory LibavSources(const v1::WorkerConfig& config) {
+AddressPolicy PolicyOf(const v1::WorkerConfig& config) {
   absl::StatusOr<AddressPolicy> policy =
       AddressPolicy::Create({.allow_networks = {config.allow_networks().begin(),
                                                 config.allow_networks().end()},
                              .allow_loopback = config.allow_loopback()});
   if (!policy.ok()) LogFatal("bad networks", {{"status", policy.status()}});
-  return MakeLibavPacketSources(*policy, Clock::Real());
+  return *std::move(policy);
+}
+
+absl::StatusOr<ProbeTarget> TargetOf(const v1::ProbeCamera& probe) {
+  CAMHERD_ASSIGN_OR_RETURN(CameraUrl url, CameraUrl::Parse(probe.url()));
+  return ProbeTarget{.url = std::move(url),
+                     .transport = probe.transport(),
+                     .tls_verify = probe.tls_verify()};
+}
+
+SourceProbe::Options OptionsOf(const v1::ProbeCamera& probe,
+                               const std::string& tls_ca_file) {
+  SourceProbe::Options options;
+  options.connect_timeout = absl::Seconds(probe.connect_timeout_seconds());
+  options.pictures_timeout = absl::Seconds(probe.pictures_timeout_seconds());
+  options.stall_timeout = absl::Seconds(probe.stall_timeout_seconds());
+  options.interval = absl::Seconds(probe.interval_seconds());
+  options.tls_ca_file = tls_ca_file;
+  options.condition.dark_below = probe.dark_below();
+  options.condition.clipped_above = probe.clipped_above();
+  options.condition.contrast_below = probe.contrast_below();
+  options.condition.sharpness_below = probe.sharpness_below();
+  return options;
+}
+
+// Tells each step and the end to the supervisor, which kills the process where
+// nobody waits for it any more.
+void Probe(const v1::ProbeCamera& probe, const v1::WorkerConfig& config,
+           const PacketSourceFactory& sources, int fd) {
+  v1::FromWorker answer;
+  const absl::StatusOr<ProbeTarget> target = TargetOf(probe);
+  absl::Status status = target.status();
+  if (status.ok()) {
+    SourceProbe prober(OptionsOf(probe, config.tls_ca_file()), PolicyOf(config),
+                       MakeLibavConnections(Clock::Real()), sources,
+                       Clock::Real());
+    status = prober.Probe(
+        *target,
+        [&](v1::ProbeSourceResponse step) {
+          *answer.mutable_probe_step() = std::move(step);
+          SendToWorkerSocket(fd, answer, /*wait=*/true).IgnoreError();
+        },
+        [] { return false; });
+  }
+  answer.mutable_probe_ended()->set_code(static_cast<int>(status.code()));
+  answer.mutable_probe_ended()->set_message(std::string(status.message()));
+  SendToWorkerSocket(fd, answer, /*wait=*/true).IgnoreError();
 }
 
 }  // namespace
@@ -93,11 +143,13 @@ int RunWorkerProcess(
     LogWarning("bad log level", {{"status", status}});
   }
   TaskScope::ReportCrashes(fd);
+  const PacketSourceFactory sources =
+      make_sources ? make_sources(config)
+                   : MakeLibavPacketSources(PolicyOf(config), clock);
   int exit_code = 0;
   {
     StreamWorker worker(
-        FromProto(config),
-        make_sources ? make_sources(config) : LibavSources(config),
+        FromProto(config), sources,
         [&](const v1::FromWorker& event) {
           // Blocks while the supervisor is busy: that is the back-pressure.
           const TaskScope::Pause pause(clock);
@@ -122,6 +174,8 @@ int RunWorkerProcess(
           pong.add_hanging_stream_ids(id);
         }
         SendToWorkerSocket(fd, answer, /*wait=*/true).IgnoreError();
+      } else if (message.has_probe()) {
+        Probe(message.probe(), config, sources, fd);
       } else {
         worker.Handle(message);
       }

@@ -54,15 +54,15 @@ int OpenDescriptors() {
 class ProcessWorkersTest : public ::testing::Test {
  protected:
   ProcessWorkersTest() {
-    options_.argv = {CAMHERD_SCRIPTED_WORKER};
+    options_.worker.argv = {CAMHERD_SCRIPTED_WORKER};
     options_.processes = 1;
     StreamWorker::Options worker;
     worker.decode_threads = 1;
     worker.connect_timeout = absl::Milliseconds(100);
     worker.stall_timeout = absl::Milliseconds(100);
     worker.hang_after = absl::Seconds(3);
-    ToProto(worker, options_.config);
-    options_.config.set_log_level("info");
+    ToProto(worker, options_.worker.config);
+    options_.worker.config.set_log_level("info");
   }
 
   void Start() {
@@ -278,7 +278,7 @@ TEST_F(ProcessWorkersTest, TheLimitOfMemoryIsKept) {
 #ifdef CAMHERD_SANITIZED
   GTEST_SKIP() << "a sanitizer's program has no such limit";
 #endif
-  options_.memory_bytes = int64_t{512} << 20;
+  options_.worker.memory_bytes = int64_t{512} << 20;
   Start();
   Assign("good", "ok");
   ASSERT_TRUE(WaitForMore("good"));
@@ -319,7 +319,7 @@ TEST_F(ProcessWorkersTest, StopEndsAlsoAFrozenProcess) {
 }
 
 TEST_F(ProcessWorkersTest, AProgramThatCannotBeStartedIsTriedAgain) {
-  options_.argv = {"/nonexistent"};
+  options_.worker.argv = {"/nonexistent"};
   options_.restart_initial = absl::Milliseconds(50);
   Start();
   Assign("a", "ok");

@@ -35,7 +35,7 @@ TEST(CaptureConfigTest, HasTheDocumentsDefaults) {
   EXPECT_EQ(config->metrics_listen, "127.0.0.1:50061");
   EXPECT_EQ(config->supervisor.defaults.interval_seconds, 3);
   EXPECT_EQ(config->supervisor.defaults.batch_size, 10);
-  EXPECT_EQ(config->workers.config.jpeg_quality(), 85);
+  EXPECT_EQ(config->workers.worker.config.jpeg_quality(), 85);
   EXPECT_FALSE(config->supervisor.session.node_id.empty());
   EXPECT_TRUE(config->store.sync);
 }

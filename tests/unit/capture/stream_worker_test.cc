@@ -187,6 +187,8 @@ class StreamWorkerTest : public ::testing::Test {
         break;
       case v1::FromWorker::kPong:
       case v1::FromWorker::kCrashed:
+      case v1::FromWorker::kProbeStep:
+      case v1::FromWorker::kProbeEnded:
       case v1::FromWorker::MESSAGE_NOT_SET:
         ADD_FAILURE() << "an empty event";
     }
