@@ -47,8 +47,8 @@ absl::Status ProcessProber::Probe(const ProbeTarget& target,
                            WorkerChild::Start(program_));
   v1::ToWorker message;
   *message.mutable_probe() = ToProto(target, options_);
-  CAMHERD_RETURN_IF_ERROR(
-      SendToWorkerSocket(child->socket(), message, /*wait=*/false));
+  // A process that has gone is seen when it is listened to.
+  SendToWorkerSocket(child->socket(), message, /*wait=*/false).IgnoreError();
 
   const absl::Duration deadline = clock_.SteadyNow() +
                                   3 * options_.connect_timeout +

@@ -62,8 +62,8 @@ absl::StatusOr<std::unique_ptr<WorkerChild>> WorkerChild::Start(
       new WorkerChild(*std::move(process), sockets.supervisor));
   v1::ToWorker configure;
   *configure.mutable_configure() = program.config;
-  CAMHERD_RETURN_IF_ERROR(
-      SendToWorkerSocket(child->socket(), configure, /*wait=*/false));
+  // A process that has gone is seen when it is listened to.
+  SendToWorkerSocket(child->socket(), configure, /*wait=*/false).IgnoreError();
   return child;
 }
 
