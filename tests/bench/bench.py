@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import capture_rows  # noqa: E402
+import curve_rows  # noqa: E402
 import held_rows  # noqa: E402
 import inference_rows  # noqa: E402
 import native_rows  # noqa: E402
@@ -47,12 +48,20 @@ ROWS: dict[str, tuple[str, Row]] = {
         lambda rig, say, args: native_rows.native(rig, say, args.rounds),
     ),
     "capture": (
-        "one camera: camherd-capture, ffmpeg -skip_frame nokey, OpenCV loop",
+        "one camera: camherd-capture, ffmpeg -skip_frame nokey, OpenCV loop, Frigate's arguments",
         lambda rig, say, args: capture_rows.capture(rig, say, args.rounds),
+    ),
+    "capture-exact": (
+        "six cameras in mode exact, beside decoding every picture",
+        lambda rig, say, args: capture_rows.capture_exact(rig, say, args.rounds),
     ),
     "capture10": (
         "ten cameras: camherd-capture and ffmpeg -skip_frame nokey",
         lambda rig, say, args: capture_rows.capture10(rig, say, args.rounds),
+    ),
+    "curves": (
+        "1 camera to as many as capture carries: CPU and memory of each, and a plot",
+        lambda rig, say, args: curve_rows.curves(rig, say),
     ),
     "whole-way1": (
         "one camera, from RTSP to predictions.json: the four processes and A's flow",

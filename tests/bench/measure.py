@@ -70,6 +70,16 @@ def tree_cpu_seconds(pid: int) -> float:
     return total
 
 
+def proportional_mib(pids: Sequence[int]) -> float:
+    """Memory of processes, what they share counted once, MiB."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1024
+
+
 def resident_mib(pids: Sequence[int]) -> float:
     """Resident memory of processes, MiB."""
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)

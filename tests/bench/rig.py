@@ -31,11 +31,11 @@ COWS = Path("videos/cows_1080p.mp4")
 COWS_SECONDS = 6
 FPS = 25
 
-# 1920x1080, 25 fps, 4 Mbit/s, a keyframe every 2 s, no B frames; the quotient
+# 25 fps, a keyframe every 2 s, no B frames; at 1080p and 4 Mbit/s the quotient
 # of quantisers makes keyframes of 139 KB and P frames of 17 KB on average.
-_CLIP_FILTERS = "setpts=PTS*10/25,fps=25,scale=1920:1080,noise=alls=8:allf=t"
+_CLIP_FILTERS = "setpts=PTS*10/25,fps=25,scale={size},noise=alls=8:allf=t"
 _CLIP_CODEC = (
-    "-c:v libx264 -preset veryfast -profile:v high -b:v 4M -g 50 -keyint_min 50"
+    "-c:v libx264 -preset veryfast -profile:v high -g 50 -keyint_min 50"
     " -sc_threshold 0 -bf 0 -pix_fmt yuv420p -x264-params ipratio=0.7"
 ).split()
 
@@ -174,22 +174,30 @@ class Rig:
 
     def clip(self) -> Path:
         """The video that the camera loops; made once."""
-        filters = ["-vf", _CLIP_FILTERS]
+        filters = ["-vf", _CLIP_FILTERS.format(size="1920:1080")]
         return self._encoded("clip_1080p25_4m.mp4", PEDESTRIANS, CLIP_SECONDS, filters)
+
+    def small_clip(self) -> Path:
+        """The same as a camera's second stream: 640x360, 512 kbit/s; made once."""
+        filters = ["-vf", _CLIP_FILTERS.format(size="640:360")]
+        name = "clip_360p25_512k.mp4"
+        return self._encoded(name, PEDESTRIANS, CLIP_SECONDS, filters, rate="512k")
 
     def cows(self) -> Path:
         """Real 1080p25, coded as a camera would; made once."""
         source = self.weights().parent / COWS
         return self._encoded("cows_1080p25_4m.mp4", source, COWS_SECONDS, [])
 
-    def _encoded(self, name: str, source: Path, seconds: int, filters: list[str]) -> Path:
+    def _encoded(
+        self, name: str, source: Path, seconds: int, filters: list[str], rate: str = "4M"
+    ) -> Path:
         path = self.work / name
         if not path.exists():
             if not source.is_file():
                 raise BenchError(f"{source} is missing; README.md says where it comes from")
             part = path.with_suffix(".part.mp4")
             command = ["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", str(source), "-an"]
-            command += [*filters, "-t", str(seconds), *_CLIP_CODEC, str(part)]
+            command += [*filters, "-t", str(seconds), *_CLIP_CODEC, "-b:v", rate, str(part)]
             subprocess.run(command, check=True)
             part.rename(path)
         return path
@@ -255,11 +263,17 @@ class Rig:
             except grpc.RpcError as error:
                 raise BenchError(f"{method}: {error.code().name}: {error.details()}") from error
 
-    def start_stream(self, address: str, url: str, camera_id: str, model: str) -> None:
-        """Starts a stream with a sample per 3 s."""
+    def start_stream(
+        self, address: str, url: str, camera_id: str, model: str, sampling_mode: int = 0
+    ) -> None:
+        """Starts a stream with a sample per 3 s; 0 is the default mode."""
         messages = self.messages("capture_service")
         request = messages.StartStreamRequest(
-            rtsp_url=url, camera_id=camera_id, models=[model], interval_seconds=3
+            rtsp_url=url,
+            camera_id=camera_id,
+            models=[model],
+            interval_seconds=3,
+            sampling_mode=sampling_mode,
         )
         answer = messages.StartStreamResponse
         self.call(address, "CaptureService", "StartStream", request, answer)
