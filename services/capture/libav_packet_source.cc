@@ -21,6 +21,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/capture/socket_read_ahead.h"
 #include "services/capture/tls_verifier.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
@@ -247,7 +248,7 @@ class LibavPacketSource::Impl {
       Arm(options_.stall_timeout);
     }
     while (true) {
-      const int error = av_read_frame(context_, packet_);
+      const int error = ReadFrame();
       if (cancelled_) return absl::CancelledError("cancelled");
       const absl::Duration now = clock_.SteadyNow();
       // Whatever the call answered: see FFmpeg's hidden first expiry, where a
@@ -421,6 +422,13 @@ class LibavPacketSource::Impl {
     return absl::FailedPreconditionError("the camera offers no video track");
   }
 
+  int ReadFrame() {
+    // Over UDP the connection carries next to nothing.
+    const SocketReadAhead::Scope scope(
+        options_.transport == v1::TRANSPORT_UDP ? nullptr : &read_ahead_);
+    return av_read_frame(context_, packet_);
+  }
+
   // Returns the library's code, 0 for success; what it did not understand of
   // the options is in leftover_.
   int OpenInput(bool video_only) {
@@ -564,6 +572,7 @@ class LibavPacketSource::Impl {
   std::optional<TlsVerifier> tls_verifier_;
   bool closing_ = false;
   bool first_read_ = true;
+  SocketReadAhead read_ahead_;
   AVFormatContext* context_ = nullptr;
   AVPacket* packet_ = nullptr;
   int video_index_ = -1;
