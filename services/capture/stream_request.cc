@@ -18,6 +18,10 @@ namespace {
 constexpr int kMaxModels = 16;
 constexpr int kMaxBatchSize = 64;
 constexpr size_t kMaxCredential = 256;
+// Ten years.
+constexpr double kMaxTtlSeconds = 315360000;
+// A number that every JSON reader keeps exact.
+constexpr int64_t kMostFrames = 1000000000000;
 
 std::string ShortName(v1::SamplingMode mode) {
   return absl::AsciiStrToLower(absl::string_view(v1::SamplingMode_Name(mode))
@@ -88,6 +92,21 @@ absl::Status CheckSamplingMode(int sampling_mode) {
                    sampling_mode));
 }
 
+absl::Status CheckTtl(double ttl_seconds) {
+  // Written so that NaN fails.
+  if (ttl_seconds == 0 || (ttl_seconds >= 1 && ttl_seconds <= kMaxTtlSeconds)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "ttl_seconds must be 0 or in [1, 315360000], got %.15g", ttl_seconds));
+}
+
+absl::Status CheckMaxFrames(int64_t max_frames) {
+  if (max_frames >= 0 && max_frames <= kMostFrames) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "max_frames must be in [0, ", kMostFrames, "], got ", max_frames));
+}
+
 absl::Status CheckTransport(int transport, const CameraUrl& url) {
   if (!v1::Transport_IsValid(transport)) {
     return absl::InvalidArgumentError(
@@ -127,14 +146,8 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
     return absl::InvalidArgumentError(absl::StrCat(
         "batch_size must be in [1, ", kMaxBatchSize, "], got ", batch_size));
   }
-  if (request.ttl_seconds() != 0) {
-    return absl::UnimplementedError(absl::StrFormat(
-        "ttl_seconds is not built yet, got %g", request.ttl_seconds()));
-  }
-  if (request.max_frames() != 0) {
-    return absl::UnimplementedError(absl::StrCat(
-        "max_frames is not built yet, got ", request.max_frames()));
-  }
+  CAMHERD_RETURN_IF_ERROR(CheckTtl(request.ttl_seconds()));
+  CAMHERD_RETURN_IF_ERROR(CheckMaxFrames(request.max_frames()));
 
   StreamRequest out{.url = std::move(url), .spec = {}};
   out.has_sampling_mode =
@@ -152,6 +165,8 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
                                            : v1::TRANSPORT_TCP);
   out.spec.set_batch_size(batch_size);
   out.spec.set_tls_verify(!request.has_tls_verify() || request.tls_verify());
+  out.spec.set_ttl_seconds(request.ttl_seconds());
+  out.spec.set_max_frames(request.max_frames());
   return out;
 }
 
@@ -224,6 +239,16 @@ std::string Difference(const CameraUrl& url, const v1::Stream& running,
   if (request.has_batch_size && running.batch_size() != asked.batch_size()) {
     differences.push_back(absl::StrCat("batch_size is ", running.batch_size(),
                                        ", asked for ", asked.batch_size()));
+  }
+  if (asked.ttl_seconds() != 0 &&
+      running.ttl_seconds() != asked.ttl_seconds()) {
+    differences.push_back(
+        absl::StrFormat("ttl_seconds is %.15g, asked for %.15g",
+                        running.ttl_seconds(), asked.ttl_seconds()));
+  }
+  if (asked.max_frames() != 0 && running.max_frames() != asked.max_frames()) {
+    differences.push_back(absl::StrCat("max_frames is ", running.max_frames(),
+                                       ", asked for ", asked.max_frames()));
   }
   return absl::StrJoin(differences, "; ");
 }

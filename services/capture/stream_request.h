@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,11 +43,13 @@ struct StreamRequest {
 absl::Status CheckInterval(double interval_seconds);
 absl::Status CheckModels(const std::vector<std::string>& models);
 absl::Status CheckSamplingMode(int sampling_mode);
+// Of a lease, 0: none.
+absl::Status CheckTtl(double ttl_seconds);
+absl::Status CheckMaxFrames(int64_t max_frames);
 // `url` is what it would be for: rtsps is TCP only, since RTP beside it would
 // travel in the clear.
 absl::Status CheckTransport(int transport, const CameraUrl& url);
 
-// kUnimplemented: a field or value whose time has not come.
 absl::StatusOr<StreamRequest> CheckStartRequest(
     const v1::StartStreamRequest& request, const StreamDefaults& defaults);
 
@@ -60,7 +63,8 @@ absl::StatusOr<CameraUrl> UpdatedUrl(const std::optional<CameraUrl>& current,
 
 // What a running stream has other than the request, as a sentence; empty:
 // nothing. Fields the caller left out are compared by their default where the
-// document names them (interval, models), else not at all.
+// document names them (interval, models), else not at all. A lease of the same
+// length is the same, however much is left of it.
 std::string Difference(const CameraUrl& url, const v1::Stream& running,
                        const StreamRequest& request);
 

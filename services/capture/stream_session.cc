@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "services/capture/spool.h"
 #include "services/capture/spool_layout.h"
@@ -20,6 +21,8 @@ namespace camherd::capture {
 namespace {
 
 constexpr size_t kMaxFrameBytes = 64 << 20;
+// The host's clock was set where it is off by more.
+constexpr absl::Duration kClockSlack = absl::Seconds(1);
 
 const std::set<std::string>& MissedReasons() {
   static const auto* const reasons = new std::set<std::string>{
@@ -69,7 +72,9 @@ StreamSession::StreamSession(const Options& options,
       host_ip_(stored.host_ip),
       frame_seq_(stored.frame_seq),
       batch_seq_(stored.batch_seq),
+      captured_(stored.captured),
       last_activity_(stored.last_activity),
+      stop_reason_(stored.stop_reason),
       judge_(options.condition),
       latest_(stored.latest),
       acknowledged_(stored.acknowledged),
@@ -83,6 +88,7 @@ StreamSession::StreamSession(const Options& options,
   // Of streams that were started before there was a choice.
   if (!stream_.has_tls_verify()) stream_.set_tls_verify(true);
   *stream_.mutable_state_since() = ToProto(clock.Now());
+  SetLeaseEnd();
   auto url = CameraUrl::Parse(stored.url);
   if (url.ok()) {
     url_ = *std::move(url);
@@ -116,10 +122,15 @@ void StreamSession::Recover(const std::vector<StreamStore::BatchRow>& batches) {
 }
 
 void StreamSession::CountTimeAway(const std::string& reason) {
+  if (HasAllFrames()) return;
   const absl::Duration interval = absl::Seconds(stream_.interval_seconds());
+  absl::Time until = clock_.Now();
+  if (stream_.has_expires_at()) {
+    until = std::min(until, FromProto(stream_.expires_at()));
+  }
   absl::Duration rest;
   const int64_t missed =
-      absl::IDivDuration(clock_.Now() - last_activity_, interval, &rest);
+      absl::IDivDuration(until - last_activity_, interval, &rest);
   if (missed <= 0) return;
   last_activity_ += missed * interval;
   if (absl::Status status =
@@ -269,7 +280,7 @@ void StreamSession::SetEnded(bool ended) {
 
 void StreamSession::OnSample(const v1::SampleTaken& sample) {
   absl::MutexLock lock(&mu_);
-  if (discarded_) {
+  if (discarded_ || HasAllFrames()) {
     UnlinkFile(FrameFile(spool_dir_, sample.frame().frame_seq())).IgnoreError();
     return;
   }
@@ -332,6 +343,7 @@ void StreamSession::CommitSample(const v1::SampleTaken& sample) {
     return;
   }
   frame_seq_ = seq;
+  ++captured_;
   last_activity_ = clock_.Now();
   ranker_.Accept(info);
   if (rank.displaced_seq != 0) {
@@ -378,7 +390,7 @@ absl::Status StreamSession::CountUncounted() {
 
 void StreamSession::OnMissed(const v1::SamplesMissed& missed) {
   absl::MutexLock lock(&mu_);
-  if (discarded_) return;
+  if (discarded_ || HasAllFrames()) return;
   const bool known = MissedReasons().count(missed.reason()) > 0;
   if (!known) {
     LogError("unknown reason for missed samples",
@@ -631,6 +643,14 @@ absl::Status StreamSession::Update(const v1::Stream& spec,
   updated.set_sampling_mode(spec.sampling_mode());
   updated.set_transport(spec.transport());
   updated.set_tls_verify(spec.tls_verify());
+  updated.set_max_frames(spec.max_frames());
+  updated.set_ttl_seconds(spec.ttl_seconds());
+  if (spec.ttl_seconds() == 0) {
+    updated.clear_expires_at();
+  } else if (!spec.has_expires_at()) {
+    *updated.mutable_expires_at() =
+        ToProto(clock_.Now() + absl::Seconds(spec.ttl_seconds()));
+  }
   *updated.mutable_models() = spec.models();
   if (updated.SerializeAsString() == stream_.SerializeAsString() &&
       url_.has_value() && url == *url_) {
@@ -646,19 +666,59 @@ absl::Status StreamSession::Update(const v1::Stream& spec,
     *updated.mutable_state_since() = ToProto(clock_.Now());
   }
   CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(updated, url.Full()));
+  const bool lease = !spec.has_expires_at();
   stream_ = std::move(updated);
   stored_url_ = url.Full();
   url_ = url;
+  if (lease) SetLeaseEnd();
   return absl::OkStatus();
 }
 
-absl::Status StreamSession::MarkStopped() {
+bool StreamSession::HasAllFrames() const {
+  return stream_.max_frames() > 0 && captured_ >= stream_.max_frames();
+}
+
+void StreamSession::SetLeaseEnd() {
+  if (!stream_.has_expires_at()) return;
+  lease_end_ =
+      clock_.SteadyNow() + (FromProto(stream_.expires_at()) - clock_.Now());
+}
+
+std::string StreamSession::LeaseOver() {
+  absl::MutexLock lock(&mu_);
+  if (discarded_ || !stream_.desired_running()) return "";
+  if (HasAllFrames()) {
+    return absl::StrCat("it captured its ", stream_.max_frames(), " frames");
+  }
+  if (!stream_.has_expires_at()) return "";
+  if (clock_.SteadyNow() >= lease_end_) {
+    return absl::StrFormat("its lease of %.15g s ended", stream_.ttl_seconds());
+  }
+  FollowHostClock();
+  return "";
+}
+
+void StreamSession::FollowHostClock() {
+  const absl::Time end = clock_.Now() + (lease_end_ - clock_.SteadyNow());
+  if (absl::AbsDuration(end - FromProto(stream_.expires_at())) < kClockSlack) {
+    return;
+  }
+  v1::Stream moved = stream_;
+  *moved.mutable_expires_at() = ToProto(end);
+  // What fails is tried again at the next look.
+  if (store_.UpdateStream(moved, stored_url_).ok()) stream_ = std::move(moved);
+}
+
+absl::Status StreamSession::MarkStopped(const std::string& reason) {
   absl::MutexLock lock(&mu_);
   v1::Stream stopped = stream_;
   stopped.set_desired_running(false);
   *stopped.mutable_stopped_at() = ToProto(clock_.Now());
-  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(stopped, stored_url_));
+  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(stopped, stored_url_, reason));
   stream_ = std::move(stopped);
+  stop_reason_ = reason;
+  // Where no worker has it, nothing else comes.
+  RemoveFoldersIfDone();
   return absl::OkStatus();
 }
 
@@ -799,12 +859,13 @@ void StreamSession::FillObserved(v1::Stream& stream) const {
   *stream.mutable_state_since() = stream.stopped_at();
   if (!ended_ || !pending_.empty() || !open_.empty()) {
     stream.set_state(v1::STREAM_STATE_STOPPING);
-    stream.set_state_reason(
+    stream.set_state_reason(absl::StrCat(
+        stop_reason_, stop_reason_.empty() ? "" : "; ",
         ended_ ? absl::StrCat(pending_.size(), " batches wait to be recorded")
-               : "the camera is being left");
+               : "the camera is being left"));
   } else {
     stream.set_state(v1::STREAM_STATE_STOPPED);
-    stream.clear_state_reason();
+    stream.set_state_reason(stop_reason_);
   }
 }
 
@@ -914,6 +975,12 @@ absl::StatusOr<v1::GetLatestFrameResponse> StreamSession::LatestFrame(
       absl::ToDoubleSeconds(clock_.Now() -
                             FromProto(response.frame().info().captured_at()))));
   return response;
+}
+
+bool StreamSession::owes_grid() const {
+  absl::MutexLock lock(&mu_);
+  return !discarded_ && !stop_reason_.empty() && !grid_.has_value() &&
+         ranker_.frames().size() >= BrightnessRanker::kKept;
 }
 
 std::optional<v1::RenderGridResponse> StreamSession::StoredGrid() {

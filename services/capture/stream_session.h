@@ -87,10 +87,15 @@ class StreamSession {
   void OnEnded(const v1::StreamEnded& ended);
 
   // Replaces what was asked for; frames taken under other models are sealed
-  // first.
+  // first. A `spec` with ttl_seconds and without expires_at renews the lease.
   absl::Status Update(const v1::Stream& spec, const CameraUrl& url);
-  // Desired is stopped from now on, durably.
-  absl::Status MarkStopped();
+  // Why the lease of a running stream is over; empty: it is not. What comes
+  // after the last frame of max_frames is thrown away and not counted, since
+  // nothing is due any more.
+  std::string LeaseOver();
+  // Desired is stopped from now on, durably; `reason` is why it stops by
+  // itself.
+  absl::Status MarkStopped(const std::string& reason = "");
   // Waits until no worker has it (OnEnded). False after `timeout`.
   bool AwaitEnded(absl::Duration timeout);
   // Seals all that is open, the rest as a shorter batch.
@@ -137,12 +142,18 @@ class StreamSession {
   // kNotFound: no sample yet, or none acknowledged.
   absl::StatusOr<v1::GetLatestFrameResponse> LatestFrame(bool acknowledged);
 
+  // It stopped by itself, and nobody has made its grid yet.
+  bool owes_grid() const;
   // The grid StopStream has answered, with its picture.
   std::optional<v1::RenderGridResponse> StoredGrid();
   void StoreGrid(const v1::RenderGridResponse& grid);
 
  private:
   void SetEnded(bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // It has captured its max_frames.
+  bool HasAllFrames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetLeaseEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FollowHostClock() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddSpoolBytes(int64_t delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Judge(const v1::PictureLook& look) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CommitSample(const v1::SampleTaken& sample)
@@ -196,7 +207,12 @@ class StreamSession {
   std::string host_ip_ ABSL_GUARDED_BY(mu_);
   int64_t frame_seq_ ABSL_GUARDED_BY(mu_);
   int64_t batch_seq_ ABSL_GUARDED_BY(mu_);
+  // As its accounting has it.
+  int64_t captured_ ABSL_GUARDED_BY(mu_);
   absl::Time last_activity_ ABSL_GUARDED_BY(mu_);
+  // On the steady clock, where expires_at is the same on the host's.
+  absl::Duration lease_end_ ABSL_GUARDED_BY(mu_);
+  std::string stop_reason_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::FrameInfo> open_ ABSL_GUARDED_BY(mu_);
   BrightnessRanker ranker_ ABSL_GUARDED_BY(mu_);
   ConditionJudge judge_ ABSL_GUARDED_BY(mu_);

@@ -19,7 +19,8 @@
 // capture.db. Times are microseconds since 1970, messages are
 // serialized protobuf of camherd.v1.
 //
-//   streams    what should run: Stream message, URL with credentials
+//   streams    what should run: Stream message, URL with credentials; why it
+//              stopped by itself
 //   sessions   high-water marks and what is kept of the observed
 //   counters   (session, name, reason) -> value; names are those of Accounting;
 //              session '' holds what forgotten sessions had counted
@@ -82,6 +83,10 @@ CREATE TABLE brightest(
   luma REAL NOT NULL,
   info BLOB NOT NULL,
   PRIMARY KEY(session_id, frame_seq)) WITHOUT ROWID;
+)sql",
+    // Version 2: leases.
+    R"sql(
+ALTER TABLE streams ADD COLUMN stop_reason TEXT NOT NULL DEFAULT '';
 )sql",
 };
 
@@ -213,7 +218,9 @@ StreamStore::LoadStreams() {
   std::vector<StoredStream> streams;
   CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
       "SELECT spec, url, auto_named, host_ip, frame_seq, batch_seq, "
-      "last_activity_us, latest, acknowledged, grid, connects, disconnects "
+      "last_activity_us, latest, acknowledged, grid, connects, disconnects, "
+      "stop_reason, (SELECT COALESCE(SUM(value), 0) FROM counters "
+      "WHERE counters.session_id = streams.session_id AND name = 'captured') "
       "FROM streams "
       "JOIN sessions USING(session_id) ORDER BY stream_id",
       [&](const SqliteDb::Row& row) {
@@ -232,6 +239,8 @@ StreamStore::LoadStreams() {
         if (!row.IsNull(9)) s.grid = Message<v1::Grid>(row, 9);
         s.stream.set_connects(row.Int(10));
         s.stream.set_disconnects(row.Int(11));
+        s.stop_reason = std::string(row.Bytes(12));
+        s.captured = row.Int(13);
         streams.push_back(std::move(s));
       }));
   return streams;
@@ -242,9 +251,11 @@ absl::Status StreamStore::InsertStream(const StoredStream& s) {
   return impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
     CAMHERD_RETURN_IF_ERROR(impl_->db_->Run(
-        "INSERT INTO streams VALUES(?,?,?,?,?,?)", s.stream.stream_id(),
-        s.stream.session_id(), s.stream.desired_running(), s.auto_named, s.url,
-        SqliteDb::Blob{s.stream.SerializeAsString()}));
+        "INSERT INTO streams(stream_id, session_id, desired_running, "
+        "auto_named, url, spec, stop_reason) VALUES(?,?,?,?,?,?,?)",
+        s.stream.stream_id(), s.stream.session_id(), s.stream.desired_running(),
+        s.auto_named, s.url, SqliteDb::Blob{s.stream.SerializeAsString()},
+        s.stop_reason));
     return impl_->db_->Run(
         "INSERT INTO sessions(session_id, frame_seq, batch_seq, "
         "last_activity_us, host_ip) VALUES(?,0,0,?,?)",
@@ -253,15 +264,17 @@ absl::Status StreamStore::InsertStream(const StoredStream& s) {
 }
 
 absl::Status StreamStore::UpdateStream(const v1::Stream& stream,
-                                       const std::string& url) {
+                                       const std::string& url,
+                                       const std::string& stop_reason) {
   absl::MutexLock lock(&impl_->mu_);
   return impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
     CAMHERD_RETURN_IF_ERROR(impl_->db_->Run(
-        "UPDATE streams SET desired_running = ?, url = ?, spec = ? "
-        "WHERE stream_id = ?",
+        "UPDATE streams SET desired_running = ?, url = ?, spec = ?, "
+        "stop_reason = ? WHERE stream_id = ?",
         stream.desired_running(), url,
-        SqliteDb::Blob{stream.SerializeAsString()}, stream.stream_id()));
+        SqliteDb::Blob{stream.SerializeAsString()}, stop_reason,
+        stream.stream_id()));
     if (impl_->db_->changes() == 0) {
       return absl::NotFoundError(
           absl::StrCat("no stream ", stream.stream_id()));

@@ -70,11 +70,15 @@ class StreamStore {
     std::string url;
     // True: the caller gave no camera_id, the name comes from the URL.
     bool auto_named = false;
+    // Why it stopped by itself; empty: it runs, or somebody stopped it.
+    std::string stop_reason = {};
     // Local address towards the camera; empty: never connected.
     std::string host_ip;
     // High-water marks of the session.
     int64_t frame_seq = 0;
     int64_t batch_seq = 0;
+    // Of its accounting.
+    int64_t captured = 0;
     // Up to when due samples have been counted.
     absl::Time last_activity;
     std::optional<v1::FrameInfo> latest;
@@ -132,7 +136,8 @@ class StreamStore {
   absl::StatusOr<std::vector<StoredStream>> LoadStreams();
   absl::Status InsertStream(const StoredStream& stream);
   // Replaces what was asked for (not counters or marks).
-  absl::Status UpdateStream(const v1::Stream& stream, const std::string& url);
+  absl::Status UpdateStream(const v1::Stream& stream, const std::string& url,
+                            const std::string& stop_reason = "");
   absl::Status SaveConnection(const std::string& session_id,
                               const std::string& host_ip, int64_t connects,
                               int64_t disconnects);

@@ -44,6 +44,11 @@ struct StreamSupervisor::Entry {
   std::string process_name;
   double phase_share = 0;
   std::atomic<bool> deleted{false};
+  // Its lease is over, which could not be stored. Guarded by op_mu.
+  bool lease_stuck = false;
+  // The lease keeper's: when it tries the grid again, on the steady clock.
+  absl::Duration grid_try_at = -absl::InfiniteDuration();
+  absl::Duration grid_pause;
 };
 
 StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
@@ -79,7 +84,16 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
         options_.session, stream, store_, sender_, clock_, total_spool_bytes_);
     entry->process_name = stream.stream.process_name();
     entry->session->Recover(batches_of[stream.stream.session_id()]);
-    const bool running = stream.stream.desired_running();
+    bool running = stream.stream.desired_running();
+    if (const std::string over = entry->session->LeaseOver(); !over.empty()) {
+      // What fails is tried again by the keepers.
+      running = !entry->session->MarkStopped(over).ok();
+      if (!running) entry->session->SealAll().IgnoreError();
+      LogInfo("lease ended while the service was down",
+              {{"stream", stream.stream.stream_id()},
+               {"process_name", entry->process_name},
+               {"reason", over}});
+    }
     if (running) {
       if (absl::Status status = entry->session->MakeFolders(); !status.ok()) {
         LogError("folders not made",
@@ -107,6 +121,7 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
                               {"batches", batches.size()}});
   sender_.Start();
   housekeeper_ = std::thread([this] { HousekeepingLoop(); });
+  lease_keeper_ = std::thread([this] { LeaseLoop(); });
   return absl::OkStatus();
 }
 
@@ -138,6 +153,7 @@ void StreamSupervisor::Shutdown() {
   if (housekeeper_.joinable()) housekeeper_.join();
   sender_.Stop();
   grids_.Cancel();
+  if (lease_keeper_.joinable()) lease_keeper_.join();
   gate_.Stop();
   if (worker_ != nullptr) worker_->Stop();
   for (const EntryPtr& entry : AllEntries()) {
@@ -169,6 +185,8 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
     case v1::FromWorker::kSample:
       entry->session->OnSample(event.sample());
       EnforceQuotas(*entry);
+      // Its thread, since this one must not wait for a call on the stream.
+      if (!entry->session->LeaseOver().empty()) WakeLeaseKeeper();
       break;
     case v1::FromWorker::kMissed:
       entry->session->OnMissed(event.missed());
@@ -249,8 +267,9 @@ void StreamSupervisor::Assign(Entry& entry) {
   worker_->Send(message);
 }
 
-absl::Status StreamSupervisor::EndRunning(Entry& entry) {
-  CAMHERD_RETURN_IF_ERROR(entry.session->MarkStopped());
+absl::Status StreamSupervisor::EndRunning(Entry& entry,
+                                          const std::string& reason) {
+  CAMHERD_RETURN_IF_ERROR(entry.session->MarkStopped(reason));
   {
     absl::MutexLock lock(&mu_);
     running_.erase(entry.process_name);
@@ -365,6 +384,8 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
     const v1::StartStreamRequest& request) {
   CAMHERD_ASSIGN_OR_RETURN(const StreamRequest asked,
                            CheckStartRequest(request, options_.defaults));
+  // So that none is taken for the running one that is about to stop.
+  EndLeases();
   v1::StartStreamResponse response;
   EntryPtr running;
   {
@@ -407,6 +428,10 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
       stored.stream.set_desired_running(true);
       stored.stream.set_node_id(options_.session.node_id);
       *stored.stream.mutable_started_at() = ToProto(now);
+      if (asked.spec.ttl_seconds() > 0) {
+        *stored.stream.mutable_expires_at() =
+            ToProto(now + absl::Seconds(asked.spec.ttl_seconds()));
+      }
       entry->session =
           std::make_unique<StreamSession>(options_.session, stored, store_,
                                           sender_, clock_, total_spool_bytes_);
@@ -456,6 +481,12 @@ absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::StopStream(
     LogInfo("stream stopped", {{"stream", session.stream_id()},
                                {"process_name", entry->process_name}});
   }
+  return FinishStop(*entry);
+}
+
+absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::FinishStop(
+    Entry& entry) {
+  StreamSession& session = *entry.session;
   if (!session.AwaitEnded(options_.stop_timeout)) {
     LogWarning("the worker is slow to leave the camera",
                {{"stream", session.stream_id()}});
@@ -475,8 +506,8 @@ absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::StopStream(
       v1::RenderGridHeader header;
       header.set_session_id(session.session_id());
       header.set_stream_id(session.stream_id());
-      header.set_process_name(entry->process_name);
-      header.set_camera_id(entry->process_name);
+      header.set_process_name(entry.process_name);
+      header.set_camera_id(entry.process_name);
       header.set_save(true);
       auto rendered = grids_.RenderGrid(header, frames, options_.grid_timeout);
       if (rendered.ok()) {
@@ -496,6 +527,76 @@ absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::StopStream(
   }
   CAMHERD_ASSIGN_OR_RETURN(*response.mutable_stream(), session.Snapshot());
   return response;
+}
+
+void StreamSupervisor::WakeLeaseKeeper() {
+  {
+    const std::lock_guard<std::mutex> lock(wake_mu_);
+    lease_over_ = true;
+  }
+  wake_.notify_all();
+}
+
+void StreamSupervisor::LeaseLoop() {
+  while (true) {
+    EndLeases();
+    // Between two grids, since each may take seconds.
+    const bool more = MakeOwedGrid();
+    std::unique_lock<std::mutex> lock(wake_mu_);
+    const auto news = [this, more] { return woken_ || lease_over_ || more; };
+    wake_.wait_for(
+        lock, absl::ToChronoNanoseconds(options_.housekeeping_interval), news);
+    if (woken_) return;
+    lease_over_ = false;
+  }
+}
+
+void StreamSupervisor::EndLeases() {
+  for (const EntryPtr& entry : AllEntries()) {
+    StreamSession& session = *entry->session;
+    if (session.LeaseOver().empty()) continue;
+    // Whoever holds it may be changing the lease, or waiting for a peer.
+    if (!entry->op_mu.TryLock()) continue;
+    const std::string over = session.LeaseOver();
+    if (!over.empty() && !entry->deleted) {
+      const absl::Status status = EndRunning(*entry, over);
+      if (status.ok()) {
+        LogInfo("lease ended", {{"stream", session.stream_id()},
+                                {"process_name", entry->process_name},
+                                {"reason", over}});
+      } else if (!std::exchange(entry->lease_stuck, true)) {
+        LogError("lease not ended, tried again",
+                 {{"stream", session.stream_id()}, {"status", status}});
+      }
+    }
+    entry->op_mu.Unlock();
+  }
+}
+
+bool StreamSupervisor::MakeOwedGrid() {
+  for (const EntryPtr& entry : AllEntries()) {
+    StreamSession& session = *entry->session;
+    if (!session.owes_grid()) continue;
+    const absl::Duration now = clock_.SteadyNow();
+    if (now < entry->grid_try_at) continue;
+    if (!entry->op_mu.TryLock()) continue;
+    absl::StatusOr<v1::StopStreamResponse> stopped = v1::StopStreamResponse();
+    if (!entry->deleted) stopped = FinishStop(*entry);
+    entry->op_mu.Unlock();
+    // The first of a row.
+    if (session.owes_grid() && entry->grid_pause == absl::ZeroDuration()) {
+      LogWarning("grid not made, tried again",
+                 {{"stream", session.stream_id()},
+                  {"status", stopped.status()},
+                  {"reason", stopped.ok() ? stopped->grid_reason() : ""}});
+    }
+    entry->grid_pause =
+        std::clamp(2 * entry->grid_pause, options_.grid_retry_initial,
+                   options_.grid_retry_max);
+    entry->grid_try_at = clock_.SteadyNow() + entry->grid_pause;
+    return true;
+  }
+  return false;
 }
 
 absl::StatusOr<v1::Stream> StreamSupervisor::GetStream(
@@ -572,6 +673,8 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
     CAMHERD_RETURN_IF_ERROR(CheckInterval(request.interval_seconds()));
   }
   CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
+  CAMHERD_RETURN_IF_ERROR(CheckTtl(request.ttl_seconds()));
+  CAMHERD_RETURN_IF_ERROR(CheckMaxFrames(request.max_frames()));
   CAMHERD_ASSIGN_OR_RETURN(const CameraUrl asked_url,
                            UpdatedUrl(session.url(), request));
   CAMHERD_RETURN_IF_ERROR(CheckTransport(request.transport(), asked_url));
@@ -606,11 +709,21 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
     spec.set_transport(request.transport());
   }
   if (request.has_tls_verify()) spec.set_tls_verify(request.tls_verify());
+  if (request.has_ttl_seconds()) {
+    spec.set_ttl_seconds(request.ttl_seconds());
+    spec.clear_expires_at();
+  }
+  if (request.has_max_frames()) spec.set_max_frames(request.max_frames());
   CAMHERD_ASSIGN_OR_RETURN(const CameraUrl url,
                            UpdatedUrl(session.url(), request));
   CAMHERD_RETURN_IF_ERROR(CheckTransport(spec.transport(), url));
   CAMHERD_RETURN_IF_ERROR(session.Update(spec, url));
-  Assign(*entry);
+  if (const std::string over = session.LeaseOver(); !over.empty()) {
+    CAMHERD_RETURN_IF_ERROR(EndRunning(*entry, over));
+    WakeLeaseKeeper();
+  } else {
+    Assign(*entry);
+  }
   LogInfo("stream updated", {{"stream", session.stream_id()},
                              {"source", url.Masked()},
                              {"interval_seconds", spec.interval_seconds()},
@@ -826,7 +939,8 @@ void StreamSupervisor::Housekeep() {
         room_for_all && session.spool_bytes() <=
                             kRoomToResume * options_.spool_stream_max_bytes;
     if (room || !session.uses_spool()) Pause(*entry, false);
-    if (session.Spec().state() == v1::STREAM_STATE_STOPPED) {
+    if (session.Spec().state() == v1::STREAM_STATE_STOPPED &&
+        !session.owes_grid()) {
       history.push_back(entry);
     }
   }

@@ -64,6 +64,10 @@ struct CaptureSnapshot {
 // room again: the spool never grows past its quota by more than a batch.
 // Streams without a model put nothing into the spool, so they never pause.
 //
+// A stream whose lease is over is stopped as StopStream does it, by a thread of
+// its own; the grid is tried again until it is made, after a restart too. Until
+// then the stream is no history that may be forgotten.
+//
 // Lifecycle: Create -> Start -> events and calls -> Shutdown. Thread-safe.
 // Calls named as the RPCs are, with their errors; StartStream, UpdateStream,
 // StopStream and GetGrid may block for seconds on a peer.
@@ -87,6 +91,10 @@ class StreamSupervisor : public BatchOwner {
     absl::Duration grid_timeout = absl::Milliseconds(2500);
     ConnectQueue::Options connects;
     absl::Duration housekeeping_interval = absl::Seconds(1);
+    // Pause before the grid of a stream that stopped by itself is tried again,
+    // doubled each time.
+    absl::Duration grid_retry_initial = absl::Seconds(1);
+    absl::Duration grid_retry_max = absl::Seconds(60);
   };
 
   // All must outlive the supervisor; `observer` may be null.
@@ -149,8 +157,19 @@ class StreamSupervisor : public BatchOwner {
   std::vector<EntryPtr> AllEntries();
   void Assign(Entry& entry);
   void OnConnectNews(const ConnectQueue::News& news);
-  // Desired is stopped: durably, for names, and for the worker.
-  absl::Status EndRunning(Entry& entry);
+  // Desired is stopped: durably, for names, and for the worker. `reason`: why,
+  // where nobody asked for it.
+  absl::Status EndRunning(Entry& entry, const std::string& reason = "");
+  // The second half of a stop: waits for the worker, seals, and makes the grid
+  // or says why there is none.
+  absl::StatusOr<v1::StopStreamResponse> FinishStop(Entry& entry);
+  void LeaseLoop();
+  // Ends what runs on a lease that is over. Leaves out those that another call
+  // is at work on.
+  void EndLeases();
+  // Makes one grid that is owed; false: none is to be made now.
+  bool MakeOwedGrid();
+  void WakeLeaseKeeper();
   void Pause(Entry& entry, bool paused);
   void EnforceQuotas(Entry& entry);
   bool DropOldest(const std::string& session_id);
@@ -171,12 +190,14 @@ class StreamSupervisor : public BatchOwner {
   // Set by Start, before anything uses it.
   WorkerLink* worker_ = nullptr;
   std::thread housekeeper_;
+  std::thread lease_keeper_;
 
-  // Wakes the housekeeper. Not an absl::Mutex: its timeouts go by the wall
-  // clock, so a host whose clock is set back would keep no house for as long.
+  // Wakes both. Not an absl::Mutex: its timeouts go by the wall clock, so a
+  // host whose clock is set back would keep no house for as long.
   std::mutex wake_mu_;
   std::condition_variable wake_;
-  bool woken_ = false;  // Guarded by wake_mu_.
+  bool woken_ = false;       // To end. Guarded by wake_mu_.
+  bool lease_over_ = false;  // Of some stream. Guarded by wake_mu_.
 
   // Taken before a session's mutex, after an entry's.
   mutable absl::Mutex mu_;

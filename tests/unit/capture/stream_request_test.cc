@@ -94,6 +94,27 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"IntervalOverADay",
                 [](R& r) { r.set_interval_seconds(86401); },
                 {"interval_seconds", "got 86401"}},
+        BadCase{"TtlNegative",
+                [](R& r) { r.set_ttl_seconds(-1); },
+                {"ttl_seconds must be 0 or in [1, 315360000], got -1"}},
+        BadCase{"TtlOfAMoment",
+                [](R& r) { r.set_ttl_seconds(0.5); },
+                {"ttl_seconds", "got 0.5"}},
+        BadCase{"TtlOverTenYears",
+                [](R& r) { r.set_ttl_seconds(315360001); },
+                {"ttl_seconds", "got 315360001"}},
+        BadCase{"TtlInfinite",
+                [](R& r) { r.set_ttl_seconds(HUGE_VAL); },
+                {"ttl_seconds", "got inf"}},
+        BadCase{"TtlNan",
+                [](R& r) { r.set_ttl_seconds(std::nan("")); },
+                {"ttl_seconds", "got nan"}},
+        BadCase{"MaxFramesNegative",
+                [](R& r) { r.set_max_frames(-1); },
+                {"max_frames must be in [0, 1000000000000], got -1"}},
+        BadCase{"MaxFramesBeyondJson",
+                [](R& r) { r.set_max_frames(1000000000001); },
+                {"max_frames", "got 1000000000001"}},
         BadCase{"BatchSize",
                 [](R& r) { r.set_batch_size(65); },
                 {"batch_size must be in [1, 64], got 65"}},
@@ -115,11 +136,30 @@ INSTANTIATE_TEST_SUITE_P(
                 {"user must not be empty"}}),
     [](const auto& test) { return test.param.name; });
 
-TEST(StreamRequestTest, SaysWhatIsNotBuiltYet) {
+TEST(StreamRequestTest, ALeaseIsNoneOrOfSecondsToYears) {
   v1::StartStreamRequest request = Good();
-  request.set_max_frames(7);
-  EXPECT_THAT(CheckStartRequest(request, {}),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("got 7")));
+  EXPECT_EQ(CheckStartRequest(request, {})->spec.ttl_seconds(), 0);
+  EXPECT_EQ(CheckStartRequest(request, {})->spec.max_frames(), 0);
+  request.set_ttl_seconds(315360000);
+  request.set_max_frames(1);
+  const auto checked = CheckStartRequest(request, {});
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_EQ(checked->spec.ttl_seconds(), 315360000);
+  EXPECT_EQ(checked->spec.max_frames(), 1);
+}
+
+TEST(StreamRequestTest, AnotherLeaseThatIsGivenIsADifference) {
+  const auto plain = CheckStartRequest(Good(), {});
+  v1::StartStreamRequest leased = Good();
+  leased.set_ttl_seconds(86400);
+  leased.set_max_frames(100);
+  const auto running = CheckStartRequest(leased, {});
+  EXPECT_EQ(Difference(running->url, running->spec, *running), "");
+  // Who gives none means what runs.
+  EXPECT_EQ(Difference(running->url, running->spec, *plain), "");
+  EXPECT_THAT(Difference(plain->url, plain->spec, *running),
+              AllOf(HasSubstr("ttl_seconds is 0, asked for 86400"),
+                    HasSubstr("max_frames is 0, asked for 100")));
 }
 
 TEST(StreamRequestTest, TransportAndVerificationAreAsAskedForOrSafe) {

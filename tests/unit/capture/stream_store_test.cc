@@ -127,6 +127,41 @@ TEST_F(StreamStoreTest, RemembersStreamsAndMarksOverARestart) {
   EXPECT_EQ((*streams)[0].last_activity, absl::FromUnixSeconds(1002));
 }
 
+TEST_F(StreamStoreTest, RemembersWhyAStreamStoppedByItself) {
+  Insert();
+  ASSERT_THAT(Add(1), IsOk());
+  StreamStore::StoredStream stored = store_->LoadStreams()->front();
+  EXPECT_EQ(stored.stop_reason, "");
+  EXPECT_EQ(stored.captured, 1);
+  stored.stream.set_desired_running(false);
+  ASSERT_THAT(store_->UpdateStream(stored.stream, stored.url, "its lease"),
+              IsOk());
+  Open();
+  EXPECT_EQ(store_->LoadStreams()->front().stop_reason, "its lease");
+}
+
+// Version 1 as it was written, with a stream in it.
+TEST_F(StreamStoreTest, TakesOverADatabaseOfBeforeLeases) {
+  Insert();
+  ASSERT_THAT(Add(1), IsOk());
+  store_.reset();
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open((dir_.path() + "/capture.db").c_str(), &db),
+            SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db,
+                         "ALTER TABLE streams DROP COLUMN stop_reason;"
+                         "PRAGMA user_version=1",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(db);
+  Open();
+  const auto streams = store_->LoadStreams();
+  ASSERT_THAT(streams, IsOk());
+  ASSERT_EQ(streams->size(), 1u);
+  EXPECT_EQ(streams->front().stop_reason, "");
+  EXPECT_EQ(streams->front().captured, 1);
+}
+
 TEST_F(StreamStoreTest, CountsAFrameInOneOfItsPlacesAtATime) {
   Insert();
   for (int seq = 1; seq <= 4; ++seq) ASSERT_THAT(Add(seq), IsOk());

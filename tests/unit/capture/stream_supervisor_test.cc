@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -947,6 +948,241 @@ TEST_F(StreamSupervisorTest, MoreStreamsThanAllowedAreRefused) {
   EXPECT_THAT(Start("rtsp://192.0.2.1/b", ""),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        HasSubstr("max_streams is 1")));
+}
+
+class LeaseTest : public StreamSupervisorTest {
+ protected:
+  v1::StartStreamRequest Request(double ttl_seconds, int64_t max_frames) {
+    v1::StartStreamRequest request;
+    request.set_rtsp_url(kUrl);
+    request.add_models("animals");
+    request.set_ttl_seconds(ttl_seconds);
+    request.set_max_frames(max_frames);
+    return request;
+  }
+  v1::Stream StartLeased(double ttl_seconds, int64_t max_frames) {
+    const auto started =
+        bed_.supervisor->StartStream(Request(ttl_seconds, max_frames));
+    EXPECT_THAT(started, IsOk());
+    return started.ok() ? started->stream() : v1::Stream();
+  }
+  absl::StatusOr<v1::Stream> Update(std::optional<double> ttl_seconds,
+                                    std::optional<int64_t> max_frames) {
+    v1::UpdateStreamRequest update;
+    update.set_stream("demo");
+    if (ttl_seconds) update.set_ttl_seconds(*ttl_seconds);
+    if (max_frames) update.set_max_frames(*max_frames);
+    return bed_.supervisor->UpdateStream(update);
+  }
+  bool AwaitStopped() {
+    return Eventually(
+        [&] { return bed_.Get("demo").state() == v1::STREAM_STATE_STOPPED; });
+  }
+  // The lease keeper and the housekeeper have looked since: each ends what was
+  // started after that.
+  void AwaitKeeper() {
+    v1::StartStreamRequest request;
+    request.set_rtsp_url("rtsp://192.0.2.1/other");
+    request.set_ttl_seconds(1);
+    const auto other = bed_.supervisor->StartStream(request);
+    ASSERT_THAT(other, IsOk());
+    clock_.Advance(absl::Seconds(1));
+    ASSERT_TRUE(Eventually([&] {
+      return bed_.Get(other->stream().stream_id()).state() ==
+             v1::STREAM_STATE_STOPPED;
+    }));
+  }
+};
+
+TEST_F(LeaseTest, TheStreamStopsWhenItsTimeIsOverWithTheGridMade) {
+  const v1::Stream stream = StartLeased(60, 0);
+  EXPECT_EQ(FromProto(stream.expires_at()), clock_.Now() + absl::Seconds(60));
+  bed_.Take(stream.stream_id(), 13);
+  clock_.Advance(absl::Seconds(58));
+  AwaitKeeper();
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  clock_.Advance(absl::Seconds(1));
+  ASSERT_TRUE(AwaitStopped());
+  const v1::Stream stopped = bed_.Get("demo");
+  EXPECT_EQ(stopped.state_reason(), "its lease of 60 s ended");
+  EXPECT_EQ(stopped.accounting().recorded(), 13);
+  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  // Who stops it later is answered that grid.
+  const auto answer = bed_.StopCamera("demo");
+  EXPECT_EQ(answer.grid_jpeg(), "grid");
+  EXPECT_EQ(answer.grid().file_name(), "demo_1.jpg");
+  EXPECT_EQ(answer.stream().state_reason(), "its lease of 60 s ended");
+  bed_.Restart();
+  EXPECT_EQ(bed_.StopCamera("demo").grid().file_name(), "demo_1.jpg");
+  EXPECT_EQ(bed_.Get("demo").state_reason(), "its lease of 60 s ended");
+  EXPECT_EQ(bed_.grids.rendered(), 1);
+}
+
+TEST_F(LeaseTest, ExactlySoManyFramesAreCapturedWhateverIsOnItsWay) {
+  const v1::Stream stream = StartLeased(0, 12);
+  EXPECT_FALSE(stream.has_expires_at());
+  // It goes on as a worker does that has not heard yet.
+  bed_.worker->SetAnswersRevoke(false);
+  bed_.Take(stream.stream_id(), 15);
+  bed_.worker->Miss(stream.stream_id(), "late", 2);
+  ASSERT_TRUE(Eventually([&] { return !bed_.Get("demo").desired_running(); }));
+  bed_.worker->End(stream.stream_id());
+  ASSERT_TRUE(AwaitStopped());
+  const v1::Stream stopped = bed_.Get("demo");
+  EXPECT_EQ(stopped.state_reason(), "it captured its 12 frames");
+  EXPECT_EQ(stopped.accounting().due(), 12);
+  EXPECT_EQ(stopped.accounting().recorded(), 12);
+  EXPECT_EQ(bed_.Files("frames"), 0);
+  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  EXPECT_EQ(bed_.StopCamera("demo").grid().file_name(), "demo_1.jpg");
+}
+
+TEST_F(LeaseTest, FramesAreCountedOverARestart) {
+  const v1::Stream stream = StartLeased(0, 12);
+  bed_.Take(stream.stream_id(), 7);
+  bed_.Kill();
+  bed_.Take(stream.stream_id(), 4);
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  bed_.Take(stream.stream_id(), 1);
+  ASSERT_TRUE(AwaitStopped());
+  EXPECT_EQ(bed_.Get("demo").accounting().captured(), 12);
+}
+
+TEST_F(LeaseTest, OneThatEndedWhileTheServiceWasDownIsCarriedOutAtItsStart) {
+  const v1::Stream stream = StartLeased(60, 0);
+  bed_.Take(stream.stream_id(), 11);
+  bed_.Stop();
+  clock_.Advance(absl::Seconds(100));
+  bed_.Start();
+  EXPECT_EQ(bed_.worker->running(), 0u);
+  ASSERT_TRUE(AwaitStopped());
+  const v1::Stream stopped = bed_.Get("demo");
+  EXPECT_EQ(stopped.state_reason(), "its lease of 60 s ended");
+  // At 3 s each; what fell due after the lease is not the session's.
+  EXPECT_EQ(stopped.accounting().missed().at("service_down"), 20);
+  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  EXPECT_EQ(bed_.StopCamera("demo").grid_jpeg(), "grid");
+}
+
+TEST_F(LeaseTest, AGridTheAggregatorCouldNotMakeIsMadeWhenItIsBack) {
+  bed_.Stop();
+  bed_.options.grid_retry_initial = absl::Seconds(10);
+  bed_.options.history_streams = 0;
+  bed_.Start();
+  bed_.grids.SetStatus(absl::UnavailableError("away"));
+  const v1::Stream stream = StartLeased(0, 9);
+  bed_.Take(stream.stream_id(), 9);
+  ASSERT_TRUE(AwaitStopped());
+  // Its pause goes by the clock, which stands, and a restart forgets it. Until
+  // the grid is made it is not forgotten.
+  bed_.Kill();
+  ASSERT_TRUE(AwaitStopped());
+  bed_.grids.SetStatus(absl::OkStatus());
+  ASSERT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Seconds(1));
+    return bed_.grids.rendered() == 1;
+  }));
+  ASSERT_TRUE(Eventually(
+      [&] { return bed_.supervisor->ListStreams({})->streams().empty(); }));
+}
+
+TEST_F(LeaseTest, AnUpdateRenewsOrRemovesIt) {
+  StartLeased(60, 0);
+  clock_.Advance(absl::Seconds(50));
+  auto updated = Update(30, std::nullopt);
+  ASSERT_THAT(updated, IsOk());
+  EXPECT_EQ(updated->ttl_seconds(), 30);
+  EXPECT_EQ(FromProto(updated->expires_at()), clock_.Now() + absl::Seconds(30));
+  // Something else does not touch it.
+  v1::UpdateStreamRequest other;
+  other.set_stream("demo");
+  other.set_interval_seconds(1);
+  clock_.Advance(absl::Seconds(20));
+  ASSERT_THAT(bed_.supervisor->UpdateStream(other), IsOk());
+  AwaitKeeper();
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  bed_.Restart();
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  updated = Update(0, std::nullopt);
+  ASSERT_THAT(updated, IsOk());
+  EXPECT_EQ(updated->ttl_seconds(), 0);
+  EXPECT_FALSE(updated->has_expires_at());
+  clock_.Advance(absl::Hours(1));
+  AwaitKeeper();
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  EXPECT_THAT(
+      Update(-1, std::nullopt),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("ttl_seconds")));
+}
+
+TEST_F(LeaseTest, ALimitThatIsReachedAlreadyStopsAtOnce) {
+  const v1::Stream stream = StartLeased(0, 100);
+  bed_.Take(stream.stream_id(), 11);
+  EXPECT_EQ(Update(std::nullopt, 12)->state(), v1::STREAM_STATE_STARTING);
+  EXPECT_EQ(Update(std::nullopt, 0)->max_frames(), 0);
+  const auto updated = Update(std::nullopt, 11);
+  ASSERT_THAT(updated, IsOk());
+  EXPECT_FALSE(updated->desired_running());
+  ASSERT_TRUE(AwaitStopped());
+  EXPECT_EQ(bed_.Get("demo").state_reason(), "it captured its 11 frames");
+  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  EXPECT_THAT(Update(60, std::nullopt),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(LeaseTest, TheSameStartAgainRenewsNothing) {
+  StartLeased(60, 0);
+  clock_.Advance(absl::Seconds(40));
+  const auto again = bed_.supervisor->StartStream(Request(60, 0));
+  ASSERT_THAT(again, IsOk());
+  EXPECT_TRUE(again->already_running());
+  EXPECT_EQ(FromProto(again->stream().expires_at()),
+            clock_.Now() + absl::Seconds(20));
+  EXPECT_THAT(bed_.supervisor->StartStream(Request(90, 5)),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       AllOf(HasSubstr("ttl_seconds is 60, asked for 90"),
+                             HasSubstr("max_frames is 0, asked for 5"))));
+}
+
+TEST_F(LeaseTest, AStartAfterItsEndIsANewStream) {
+  bed_.Stop();
+  // The keeper comes too late.
+  bed_.options.housekeeping_interval = absl::Hours(1);
+  bed_.Start();
+  const v1::Stream first = StartLeased(60, 0);
+  clock_.Advance(absl::Seconds(60));
+  const auto second = bed_.supervisor->StartStream(Request(60, 0));
+  ASSERT_THAT(second, IsOk());
+  EXPECT_FALSE(second->already_running());
+  EXPECT_NE(second->stream().stream_id(), first.stream_id());
+  EXPECT_EQ(second->stream().process_name(), "demo");
+}
+
+TEST_F(LeaseTest, SettingTheHostsClockMovesItsEndNotItsLength) {
+  StartLeased(60, 0);
+  clock_.StepWallClock(absl::Hours(48));
+  ASSERT_TRUE(Eventually([&] {
+    return FromProto(bed_.Get("demo").expires_at()) ==
+           clock_.Now() + absl::Seconds(60);
+  }));
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  bed_.Restart();
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  clock_.StepWallClock(-absl::Hours(96));
+  clock_.Advance(absl::Seconds(60));
+  EXPECT_TRUE(AwaitStopped());
+}
+
+TEST_F(LeaseTest, OneThatCannotBeStoredAsOverIsCarriedOutLater) {
+  const v1::Stream stream = StartLeased(60, 0);
+  bed_.Take(stream.stream_id(), 3);
+  Refuse("UPDATE ON streams");
+  clock_.Advance(absl::Seconds(60));
+  // A start looks at all leases first.
+  ASSERT_THAT(Start("rtsp://192.0.2.1/other", ""), IsOk());
+  EXPECT_TRUE(bed_.Get("demo").desired_running());
+  RefuseNoMore();
+  EXPECT_TRUE(AwaitStopped());
 }
 
 }  // namespace
