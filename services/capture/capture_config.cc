@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/capture/address_policy.h"
+#include "services/capture/process_usage.h"
 #include "services/capture/stream_request.h"
 #include "services/capture/stream_worker.h"
 #include "services/capture/worker_process.h"
@@ -65,7 +66,12 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   supervisor.defaults.interval_seconds = section.Double(
       "interval_seconds", 3, kMinIntervalSeconds, kMaxIntervalSeconds);
   supervisor.defaults.batch_size = section.Int("batch_size", 10, 1, 64);
-  supervisor.max_streams = section.Int("max_streams", 1000, 1, 100000);
+  StreamAdmission::Options& admission = supervisor.admission;
+  admission.max_streams = section.Int("max_streams", 1000, 1, 100000);
+  admission.enabled =
+      section.Choice("admission", "auto", {"auto", "off"}) == "auto";
+  admission.max_cpu_share = section.Double("max_cpu_share", 0.8, 0.001, 1);
+  admission.cores = UsableCores();
   supervisor.history_streams = section.Int("history_streams", 1000, 0, 100000);
 
   const bool sync =
@@ -81,6 +87,10 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   workers.worker.memory_bytes =
       section.Bytes("worker_memory_bytes", int64_t{2} << 30, int64_t{256} << 20,
                     int64_t{1} << 50);
+  admission.max_memory_bytes =
+      UsableMemory() / workers.processes < workers.worker.memory_bytes
+          ? UsableMemory()
+          : workers.worker.memory_bytes * workers.processes;
   workers.answer_timeout =
       section.Seconds("worker_answer_timeout_seconds", 10, 1, 3600);
   worker.hang_after = section.Seconds("worker_hang_seconds", 60, 1, 3600);

@@ -35,6 +35,8 @@ constexpr const char* kDropped[] = {"quota",    "max_age",   "model_error",
                                     "conflict", "file_lost", "deleted"};
 constexpr const char* kWorkersLost[] = {"crashed", "hung", "killed", "exited",
                                         "not_started"};
+constexpr const char* kRefused[] = {"max_streams", "cpu", "memory",
+                                    "missed_samples"};
 constexpr int kCodes = 17;
 
 std::string StateLabel(int state) {
@@ -125,6 +127,24 @@ class Collector : public prometheus::Collectable {
     add("camherd_capture_connects_waiting",
         "Streams that wait for their turn to connect, or for a session.",
         MetricType::Gauge, snapshot->connects_waiting);
+
+    const StreamAdmission::Stats& admission = snapshot->admission;
+    add("camherd_capture_cpu_cores",
+        "Cores that the service and its workers used of late.",
+        MetricType::Gauge, admission.cpu_cores);
+    add("camherd_capture_cpu_cores_limit",
+        "Cores that its streams may need, or a start is refused.",
+        MetricType::Gauge, admission.cpu_cores_limit);
+    MetricFamily refused =
+        Family("camherd_capture_streams_refused_total",
+               "Starts that the box could not carry.", MetricType::Counter);
+    for (const char* reason : kRefused) {
+      const auto it = admission.refused.find(reason);
+      refused.metric.push_back(Value(
+          MetricType::Counter, it == admission.refused.end() ? 0 : it->second,
+          "reason", reason));
+    }
+    families.push_back(std::move(refused));
 
     const WorkerStats& workers = snapshot->workers;
     add("camherd_capture_workers", "Worker processes that run.",

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
+#include "services/capture/process_usage.h"
 #include "services/capture/worker_child.h"
 #include "services/capture/worker_socket.h"
 #include "services/common/log.h"
@@ -100,8 +101,14 @@ class ProcessWorkers::Impl {
     absl::MutexLock lock(&mu_);
     WorkerStats stats;
     stats.lost = lost_;
+    stats.cpu_seconds = ended_cpu_seconds_;
     for (const auto& slot : slots_) {
-      stats.processes += slot->running ? 1 : 0;
+      if (slot->pid == 0) continue;
+      ++stats.processes;
+      if (const auto usage = ReadProcessUsage(slot->pid); usage.ok()) {
+        stats.cpu_seconds += usage->cpu_seconds;
+        stats.memory_bytes += usage->memory_bytes;
+      }
     }
     stats.quarantined = static_cast<int64_t>(quarantine_.size());
     return stats;
@@ -129,7 +136,8 @@ class ProcessWorkers::Impl {
 
     std::deque<v1::ToWorker> outbox;
     int streams = 0;
-    bool running = false;
+    // Of its process, until that is reaped; 0: none runs.
+    pid_t pid = 0;
     // No process is started before, on the steady clock.
     absl::Duration start_at;
     // Before the next start.
@@ -219,7 +227,7 @@ class ProcessWorkers::Impl {
     if (slot.quarantined.empty()) return false;
     const auto found = streams_.find(slot.quarantined);
     return found == streams_.end() || found->second.slot != &slot ||
-           (found->second.revoked && !slot.running);
+           (found->second.revoked && slot.pid == 0);
   }
 
   // Until the slot is woken, `fd` has one of `events`, or the time is over, a
@@ -247,9 +255,9 @@ class ProcessWorkers::Impl {
     LogInfo("worker started", {{"worker", slot.number},
                                {"pid", (*child)->pid()},
                                {"only_for", slot.quarantined}});
-    SetRunning(slot, true);
+    SetPid(slot, (*child)->pid());
     End end = Serve(slot, (*child)->socket());
-    SetRunning(slot, false);
+    SetPid(slot, 0);
     const std::string how = (*child)->Kill();
     if (end.kind == kEnded) {
       end.kind = !end.blamed.empty()                  ? "crashed"
@@ -260,9 +268,12 @@ class ProcessWorkers::Impl {
     return end;
   }
 
-  void SetRunning(Slot& slot, bool running) {
+  void SetPid(Slot& slot, pid_t pid) {
     absl::MutexLock lock(&mu_);
-    slot.running = running;
+    if (const pid_t last = std::exchange(slot.pid, pid); last != 0) {
+      const auto usage = ReadProcessUsage(last);
+      if (usage.ok()) ended_cpu_seconds_ += usage->cpu_seconds;
+    }
   }
 
   // Talks to the process until it has ended or is to be killed.
@@ -460,6 +471,7 @@ class ProcessWorkers::Impl {
   std::map<std::string, Placement> streams_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Quarantine> quarantine_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, int64_t> lost_ ABSL_GUARDED_BY(mu_);
+  double ended_cpu_seconds_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 };
 

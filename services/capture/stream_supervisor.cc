@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/capture/stream_supervisor.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <climits>
 #include <cmath>
@@ -11,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/capture/process_usage.h"
 #include "services/capture/spool.h"
 #include "services/capture/spool_layout.h"
 #include "services/common/log.h"
@@ -26,6 +29,18 @@ constexpr int kDefaultPage = 100;
 constexpr size_t kNamesInMessage = 20;
 // A stream that paused goes on when this share of its quota is free.
 constexpr double kRoomToResume = 0.9;
+
+StreamLoad LoadOf(const v1::Stream& stream) {
+  const bool observed =
+      stream.sampling_mode() == v1::SAMPLING_MODE_AUTO &&
+      stream.effective_mode() != v1::SAMPLING_MODE_UNSPECIFIED;
+  return {.stream_id = stream.stream_id(),
+          .interval_seconds = stream.interval_seconds(),
+          .mode = observed ? stream.effective_mode() : stream.sampling_mode(),
+          .gop_seconds = stream.gop_seconds(),
+          .receiving = stream.desired_running() &&
+                       stream.state() == v1::STREAM_STATE_RUNNING};
+}
 
 }  // namespace
 
@@ -60,6 +75,7 @@ StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
       grids_(grids),
       clock_(clock),
       sender_(options.sender, inference, *this, observer, clock),
+      admission_(options.admission),
       gate_(
           options.connects,
           [this](const ConnectQueue::News& news) { OnConnectNews(news); },
@@ -184,12 +200,20 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
       break;
     case v1::FromWorker::kSample:
       entry->session->OnSample(event.sample());
+      admission_.SampleTaken(event.stream_id(), event.sample().decode_seconds(),
+                             event.sample().encode_seconds(),
+                             clock_.SteadyNow());
       EnforceQuotas(*entry);
       // Its thread, since this one must not wait for a call on the stream.
       if (!entry->session->LeaseOver().empty()) WakeLeaseKeeper();
       break;
     case v1::FromWorker::kMissed:
       entry->session->OnMissed(event.missed());
+      // What a stop cuts off is no sign of want.
+      if (entry->session->desired_running()) {
+        admission_.SamplesMissed(event.missed().reason(),
+                                 event.missed().count(), clock_.SteadyNow());
+      }
       break;
     case v1::FromWorker::kEnded:
       entry->session->OnEnded(event.ended());
@@ -404,10 +428,8 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
     if (stopping_) return absl::UnavailableError("the service is stopping");
     CAMHERD_ASSIGN_OR_RETURN(running, FindRunning(asked));
     if (running == nullptr) {
-      if (running_.size() >= static_cast<size_t>(options_.max_streams)) {
-        return absl::ResourceExhaustedError(absl::StrCat(
-            "max_streams is ", options_.max_streams, ", and as many run"));
-      }
+      CAMHERD_RETURN_IF_ERROR(admission_.Admit(
+          LoadOf(asked.spec), RunningLoads(), clock_.SteadyNow()));
       const absl::Time now = clock_.Now();
       StreamStore::StoredStream stored;
       stored.stream = asked.spec;
@@ -927,8 +949,27 @@ void StreamSupervisor::DropOverdue(StreamSession& session) {
   }
 }
 
+std::vector<StreamLoad> StreamSupervisor::RunningLoads() const {
+  std::vector<StreamLoad> loads;
+  loads.reserve(running_.size());
+  for (const auto& [name, entry] : running_) {
+    loads.push_back(LoadOf(entry->session->Spec()));
+  }
+  return loads;
+}
+
+void StreamSupervisor::Measure(const std::vector<StreamLoad>& streams) {
+  const absl::StatusOr<ProcessUsage> own = ReadProcessUsage(getpid());
+  if (!own.ok()) return;
+  const WorkerStats workers = worker_->stats();
+  admission_.Measure({.cpu_seconds = own->cpu_seconds + workers.cpu_seconds,
+                      .memory_bytes = workers.memory_bytes},
+                     streams, clock_.SteadyNow());
+}
+
 void StreamSupervisor::Housekeep() {
   std::vector<EntryPtr> history;
+  std::vector<StreamLoad> loads;
   const bool room_for_all =
       total_spool_bytes_ <= kRoomToResume * options_.spool_total_max_bytes;
   for (const EntryPtr& entry : AllEntries()) {
@@ -939,11 +980,13 @@ void StreamSupervisor::Housekeep() {
         room_for_all && session.spool_bytes() <=
                             kRoomToResume * options_.spool_stream_max_bytes;
     if (room || !session.uses_spool()) Pause(*entry, false);
-    if (session.Spec().state() == v1::STREAM_STATE_STOPPED &&
-        !session.owes_grid()) {
+    const v1::Stream stream = session.Spec();
+    if (stream.desired_running()) loads.push_back(LoadOf(stream));
+    if (stream.state() == v1::STREAM_STATE_STOPPED && !session.owes_grid()) {
       history.push_back(entry);
     }
   }
+  Measure(loads);
   for (size_t i = 0; i + options_.history_streams < history.size(); ++i) {
     absl::MutexLock op(&history[i]->op_mu);
     if (history[i]->deleted) continue;
@@ -989,6 +1032,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
   snapshot.spool_bytes = total_spool_bytes_;
   snapshot.connects_waiting = static_cast<int64_t>(gate_.waiting());
   if (worker_ != nullptr) snapshot.workers = worker_->stats();
+  snapshot.admission = admission_.stats();
   return snapshot;
 }
 

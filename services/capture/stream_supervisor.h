@@ -23,6 +23,7 @@
 #include "services/capture/connect_gate.h"
 #include "services/capture/connect_queue.h"
 #include "services/capture/peers.h"
+#include "services/capture/stream_admission.h"
 #include "services/capture/stream_request.h"
 #include "services/capture/stream_session.h"
 #include "services/capture/stream_store.h"
@@ -51,6 +52,7 @@ struct CaptureSnapshot {
   // Since the service started.
   int64_t received_bytes = 0;
   WorkerStats workers;
+  StreamAdmission::Stats admission;
 };
 
 // Decides which streams there are: identity and names, start, stop, update,
@@ -77,8 +79,8 @@ class StreamSupervisor : public BatchOwner {
     StreamSession::Options session;
     StreamDefaults defaults;
     BatchSender::Options sender;
-    // Streams that run at once, and stopped ones that are remembered.
-    int max_streams = 1000;
+    StreamAdmission::Options admission;
+    // Stopped streams that are remembered.
     int history_streams = 1000;
     int64_t spool_stream_max_bytes = int64_t{1} << 30;
     int64_t spool_total_max_bytes = int64_t{16} << 30;
@@ -177,6 +179,10 @@ class StreamSupervisor : public BatchOwner {
   absl::Status Forget(const EntryPtr& entry);
   void RemoveUnknownFolders(const std::string& root);
   void DropOverdue(StreamSession& session);
+  std::vector<StreamLoad> RunningLoads() const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Tells admission what was used.
+  void Measure(const std::vector<StreamLoad>& streams);
   void HousekeepingLoop();
   void Housekeep();
 
@@ -187,6 +193,7 @@ class StreamSupervisor : public BatchOwner {
   Clock& clock_;
   std::atomic<int64_t> total_spool_bytes_{0};
   BatchSender sender_;
+  StreamAdmission admission_;
   // Set by Start, before anything uses it.
   WorkerLink* worker_ = nullptr;
   std::thread housekeeper_;

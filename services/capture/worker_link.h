@@ -18,6 +18,10 @@ struct WorkerStats {
   // "killed" (by a signal from outside, or by the system for want of memory),
   // "exited", "not_started".
   std::map<std::string, int64_t> lost = {};
+  // CPU time of all processes there ever were, and what those that run have
+  // allocated (ProcessUsage).
+  double cpu_seconds = 0;
+  int64_t memory_bytes = 0;
 };
 
 // The way to the workers that run the streams. Their events go to

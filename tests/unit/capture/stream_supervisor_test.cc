@@ -942,12 +942,46 @@ TEST_F(StreamSupervisorTest, HistoryIsBounded) {
 
 TEST_F(StreamSupervisorTest, MoreStreamsThanAllowedAreRefused) {
   bed_.Stop();
-  bed_.options.max_streams = 1;
+  bed_.options.admission.max_streams = 1;
   bed_.Start();
   ASSERT_THAT(Start("rtsp://192.0.2.1/a", ""), IsOk());
   EXPECT_THAT(Start("rtsp://192.0.2.1/b", ""),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        HasSubstr("max_streams is 1")));
+}
+
+TEST_F(StreamSupervisorTest, AStartThatTheBoxCannotCarryIsRefused) {
+  bed_.Stop();
+  bed_.options.admission.enabled = true;
+  bed_.options.admission.cores = 2;
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  ASSERT_THAT(Start("rtsp://192.0.2.1/second", ""), IsOk());
+  bed_.worker->State(stream.stream_id(), v1::STREAM_STATE_RUNNING, "");
+  // A minute of a core and a half, seen every now and then.
+  absl::Duration ran;
+  ASSERT_TRUE(Eventually([&] {
+    ran += absl::Seconds(1);
+    clock_.Advance(absl::Seconds(1));
+    bed_.worker->Use(1.5);
+    return ran > absl::Minutes(1) &&
+           bed_.supervisor->Snapshot()->admission.cpu_cores > 1.2;
+  }));
+  EXPECT_THAT(Start("rtsp://192.0.2.1/third", ""),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("a stream at 3 s would need 1."),
+                             HasSubstr("are in use by 2 streams"))));
+  const auto snapshot = bed_.supervisor->Snapshot();
+  EXPECT_EQ(snapshot->admission.refused.at("cpu"), 1);
+  EXPECT_EQ(snapshot->streams.at(v1::STREAM_STATE_STARTING), 1);
+  // What runs may be asked for, changed and resumed.
+  EXPECT_TRUE(Start("rtsp://192.0.2.1/second", "")->already_running());
+  v1::UpdateStreamRequest update;
+  update.set_stream("demo");
+  update.set_interval_seconds(0.1);
+  EXPECT_THAT(bed_.supervisor->UpdateStream(update), IsOk());
+  bed_.Restart();
+  EXPECT_EQ(bed_.worker->running(), 2u);
 }
 
 class LeaseTest : public StreamSupervisorTest {

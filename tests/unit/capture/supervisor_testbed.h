@@ -74,7 +74,15 @@ class FakeWorker : public WorkerLink {
     if (ended) End(message.revoke().stream_id());
   }
 
-  WorkerStats stats() const override { return {}; }
+  WorkerStats stats() const override {
+    absl::MutexLock lock(&mu_);
+    return stats_;
+  }
+  // Its processes have used so much more.
+  void Use(double cpu_seconds) {
+    absl::MutexLock lock(&mu_);
+    stats_.cpu_seconds += cpu_seconds;
+  }
 
   void Stop() override {
     std::map<std::string, Running> running;
@@ -210,7 +218,8 @@ class FakeWorker : public WorkerLink {
   };
 
   Sink sink_;
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
+  WorkerStats stats_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Running> running_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, bool> paused_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, int64_t> granted_ ABSL_GUARDED_BY(mu_);
