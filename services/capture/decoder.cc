@@ -146,6 +146,11 @@ class Decoder::Impl {
     context_->thread_count = 1;
     context_->max_pixels = kMaxPixels;
     context_->codec_whitelist = av_strdup(kCodecWhitelist);
+    if (parameters.codec == Codec::kH265) {
+      // This decoder flags nothing: what it cannot decode is an error only if
+      // it is asked to be.
+      context_->err_recognition = AV_EF_CRCCHECK | AV_EF_EXPLODE;
+    }
     if (!parameters.extradata.empty()) {
       const size_t size = parameters.extradata.size();
       context_->extradata = static_cast<uint8_t*>(

@@ -50,6 +50,11 @@ constexpr absl::Duration kReachTimeout = absl::Seconds(5);
 // long and for how many packets is waited for one that is late.
 constexpr int kUdpBufferBytes = 2 << 20;
 constexpr int kReorderPackets = 500;
+// Over TCP nothing comes out of order; a gap in the numbers is seen only with a
+// queue, of which this is the shortest.
+constexpr int kNoticeGaps = 2;
+// So many packets with old numbers over TCP, and the camera counts anew.
+constexpr int kCountsAnew = 10;
 constexpr absl::Duration kReorderDelay = absl::Milliseconds(300);
 
 // What the library says only in its log.
@@ -59,8 +64,21 @@ struct Overheard {
   int redirects = 0;
   // The camera has taken the TCP connection.
   bool reached = false;
+  // RTP packets are missing.
+  bool loss = false;
+  int old_packets = 0;
 };
 thread_local Overheard* overheard = nullptr;
+
+// What the library says on this thread goes to `heard`.
+class Listening {
+ public:
+  explicit Listening(Overheard& heard) { overheard = &heard; }
+  ~Listening() { overheard = nullptr; }
+
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+};
 
 void OnLibraryLog(void*, int level, const char* format, va_list arguments) {
   constexpr size_t kMaxText = 4096;
@@ -71,6 +89,12 @@ void OnLibraryLog(void*, int level, const char* format, va_list arguments) {
   if (overheard != nullptr &&
       absl::StartsWith(format, "Successfully connected")) {
     overheard->reached = true;
+  }
+  if (overheard != nullptr && absl::StartsWith(format, "RTP: missed")) {
+    overheard->loss = true;
+  }
+  if (overheard != nullptr && absl::StartsWith(format, "RTP: dropping old")) {
+    ++overheard->old_packets;
   }
   if (level > AV_LOG_WARNING && !is_sdp) return;
   char text[kMaxText];
@@ -229,11 +253,8 @@ class LibavPacketSource::Impl {
     local_ip_ = LocalAddressTowards(address, url_.port());
     connect_url_ = WithAddress(url_, address);
     reach_deadline_ = clock_.SteadyNow() + kReachTimeout;
-    Overheard heard;
-    overheard = &heard;
-    absl::StatusOr<VideoParameters> parameters = Connect(heard);
-    overheard = nullptr;
-    return parameters;
+    const Listening listening(heard_);
+    return Connect(heard_);
   }
 
   absl::StatusOr<AccessUnit> Read() {
@@ -247,10 +268,15 @@ class LibavPacketSource::Impl {
     } else {
       Arm(options_.stall_timeout);
     }
+    const Listening listening(heard_);
     while (true) {
       const int error = ReadFrame();
       if (cancelled_) return absl::CancelledError("cancelled");
       const absl::Duration now = clock_.SteadyNow();
+      if (CountsAnew()) {
+        if (error >= 0) av_packet_unref(packet_);
+        return absl::UnavailableError("the camera numbers its packets anew");
+      }
       // Whatever the call answered: see FFmpeg's hidden first expiry, where a
       // timed out read gives the parser's last packet.
       if (expired_ || now >= deadline_) {
@@ -285,6 +311,10 @@ class LibavPacketSource::Impl {
                                 context_->streams[video_index_]->time_base,
                                 AVRational{1, 90000});
       }
+      // This unit ended as the next began; the gap is in or before either.
+      const bool loss = std::exchange(heard_.loss, false);
+      heard_.old_packets = 0;
+      unit.after_loss = std::exchange(loss_before_, loss) || loss;
       unit.arrival = now;
       unit.wall = clock_.Now();
       av_packet_unref(packet_);
@@ -320,7 +350,14 @@ class LibavPacketSource::Impl {
       unreached_ = true;
       return true;
     }
-    return !redirect_error_.ok() || !RedirectsAllowed();
+    return !redirect_error_.ok() || CountsAnew() || !RedirectsAllowed();
+  }
+
+  // The queue takes packets with smaller numbers for late ones, and would drop
+  // them for minutes.
+  bool CountsAnew() const {
+    return options_.transport != v1::TRANSPORT_UDP &&
+           heard_.old_packets >= kCountsAnew;
   }
 
   // A redirect shows in the log and, where it leads elsewhere, as a changed URL
@@ -449,9 +486,11 @@ class LibavPacketSource::Impl {
     av_dict_set(&options, "codec_whitelist", "h264,hevc,mjpeg,mpeg4", 0);
     av_dict_set(&options, "user_agent", "Camherd", 0);
     if (video_only) av_dict_set(&options, "allowed_media_types", "video", 0);
-    if (options_.transport == v1::TRANSPORT_UDP) {
+    const bool udp = options_.transport == v1::TRANSPORT_UDP;
+    av_dict_set_int(&options, "reorder_queue_size",
+                    udp ? kReorderPackets : kNoticeGaps, 0);
+    if (udp) {
       av_dict_set_int(&options, "buffer_size", kUdpBufferBytes, 0);
-      av_dict_set_int(&options, "reorder_queue_size", kReorderPackets, 0);
       av_dict_set_int(&options, "max_delay",
                       absl::ToInt64Microseconds(kReorderDelay), 0);
       // Packets from elsewhere are not the camera's.
@@ -573,6 +612,9 @@ class LibavPacketSource::Impl {
   bool closing_ = false;
   bool first_read_ = true;
   SocketReadAhead read_ahead_;
+  Overheard heard_;
+  // While the last unit was received, packets were missing.
+  bool loss_before_ = false;
   AVFormatContext* context_ = nullptr;
   AVPacket* packet_ = nullptr;
   int video_index_ = -1;

@@ -31,6 +31,8 @@ struct AccessUnit {
   bool keyframe = false;
   // The camera's time stamp, 90 kHz; INT64_MIN: none.
   int64_t pts = INT64_MIN;
+  // Packets have been lost that were part of it, or came just before it.
+  bool after_loss = false;
   // Steady clock at receipt, and the wall clock of the same moment.
   absl::Duration arrival;
   absl::Time wall;

@@ -76,6 +76,10 @@ void SampleWriter::RunKeyframe(const DecodeTask& task, const Stream& stream,
                                DecodeThread& thread) {
   received_.clear();
   Remember(task);
+  if (task.units.front().after_loss) {
+    Missed(kMissedCorrupt);
+    return;
+  }
   absl::StatusOr<Picture> picture = absl::InternalError("not decoded");
   {
     const CpuMeter meter(decode_seconds_);
@@ -158,6 +162,8 @@ absl::Status SampleWriter::DecodeUnits(const DecodeTask& task,
       LogDebug("access unit not decoded", {{"error", status}});
       damaged_tag_ = tag;
     }
+    // No decoder sees that a whole picture is missing which this one refers to.
+    if (unit.after_loss) damaged_tag_ = tag;
     ++tag;
     if (!picture) continue;
     if (picture->corrupt) {

@@ -16,6 +16,9 @@ Each --mount is a path and options, separated by commas:
     size=640x360    scaled to that size (default: the file's)
     seconds=10      length of the loop (default: the whole file)
     bframes=0       B frames in a row
+    slices=1        slices of a picture (h264)
+    then=320x240    the loop is shown a second time in this size, then in the
+                    first again, and so on
     start=7         first access unit sent: a late join in the middle of a GOP
     loss=0.01       share of the RTP packets (h264) that get lost: take UDP
     tags=bt709      colour tags and conversion: bt709, bt601; add `-full` for
@@ -39,7 +42,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,6 +74,8 @@ class Mount:
     size: str = ""
     seconds: float = 0.0
     bframes: int = 0
+    slices: int = 1
+    then: str = ""
     start: int = 0
     loss: float = 0.0
     tags: str = "bt601"
@@ -101,7 +106,7 @@ def parse_mount(text: str) -> Mount:
             mount.fps = Fraction(value)
         elif key in ("gop", "seconds", "loss"):
             setattr(mount, key, float(value))
-        elif key in ("bframes", "start"):
+        elif key in ("bframes", "slices", "start"):
             setattr(mount, key, int(value))
         else:
             setattr(mount, key, value)
@@ -158,11 +163,8 @@ def encode_arguments(mount: Mount, fps: Fraction) -> list[str]:
         # Fixed keyframe distance: no keyframes at scene cuts.
         return (
             arguments
-            + ["-c:v", "libx264", "-sc_threshold", "0"]
-            + [
-                "-bf",
-                str(mount.bframes),
-            ]
+            + ["-c:v", "libx264", "-sc_threshold", "0", "-bf", str(mount.bframes)]
+            + ["-slices", str(mount.slices)] * (mount.slices > 1)
         )
     x265 = f"log-level=error:scenecut=0:open-gop=0:bframes={mount.bframes}"
     return arguments + ["-c:v", "libx265", "-x265-params", x265]
@@ -178,6 +180,16 @@ def run_ffmpeg(arguments: list[str], output: Path, form: str) -> None:
 
 def make_loop(mount: Mount, cache: Path) -> Loop:
     """The mount's video as coded pictures, from the cache where it is there."""
+    first = make_part(mount, cache)
+    if not mount.then:
+        return first
+    second = make_part(replace(mount, size=mount.then), cache)
+    later = [len(first.units) + place for place in second.pts]
+    return replace(first, units=first.units + second.units, pts=first.pts + later)
+
+
+def make_part(mount: Mount, cache: Path) -> Loop:
+    """One size of a loop."""
     fps = mount.fps or probe_fps(mount.video)
     form = {"h265": "hevc", "mjpeg": "mjpeg"}.get(mount.codec, "h264")
     encode = encode_arguments(mount, fps)

@@ -14,8 +14,19 @@ redirect-loop  302 to itself
 endless-sdp    DESCRIBE with a Content-Length of 2,000,000,000, sent slowly
 status         answers --method (DESCRIBE, SETUP, PLAY) with --code
 sdp            offers video of --encoding only, such as VP8
+huge-sdp       DESCRIBE with 20 MB of attributes and no video
+pass           passes --target through
 stall          passes --target through, and after --seconds no byte any more
 cut            passes --target through, and closes after --seconds
+reset          resets every connection
+unreachable    answers no SYN, as if there were no such host
+lossy          passes --target through; of the RTP packets the share --loss is
+               lost and the share --cut cut short
+jump           passes --target through; time stamps jump every --seconds
+headless       passes --target through without keyframes for --seconds
+
+A server can become another one: connections that are passed through end as the
+new one's do, or go on under its rules.
 
 Standard library only; `Misbehaving` is the same as a class, for tests.
 """
@@ -27,10 +38,13 @@ import contextlib
 import re
 import select
 import socket
+import struct
 import sys
 import threading
 import time
 from dataclasses import dataclass
+
+from relay import Harm, Relay, headless, jumping, lossy
 
 MODES = (
     "refuse",
@@ -42,9 +56,18 @@ MODES = (
     "endless-sdp",
     "status",
     "sdp",
+    "huge-sdp",
+    "pass",
     "stall",
     "cut",
+    "reset",
+    "unreachable",
+    "lossy",
+    "jump",
+    "headless",
 )
+# A camera is behind them.
+PASSING = ("pass", "stall", "cut", "lossy", "jump", "headless")
 REASONS = {
     401: "Unauthorized",
     403: "Forbidden",
@@ -65,39 +88,51 @@ class Options:
     """What the server does wrong, and when."""
 
     mode: str
-    # Port of the real camera (stall, cut) or URL to redirect to.
+    # Port of the real camera, or URL to redirect to.
     target: str = ""
     code: int = 453
     method: str = "DESCRIBE"
     seconds: float = 2.0
     encoding: str = "H264"
+    loss: float = 0.0
+    cut: float = 0.0
+    # Of what is lost and cut.
+    seed: int = 1
+
+    def harm(self) -> Harm:
+        """What happens to RTP from now on."""
+        if self.mode == "lossy":
+            return lossy(self.loss, self.cut, self.seed)
+        if self.mode == "jump":
+            return jumping(self.seconds)
+        if self.mode == "headless":
+            return headless(self.seconds)
+        return lambda packet: packet
 
 
 class Misbehaving:
     """One misbehaving camera on 127.0.0.1, from construction to close()."""
 
     def __init__(self, options: Options, port: int = 0) -> None:
-        self._options = options
         self._closing = threading.Event()
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", port))
-        self.port: int = self._socket.getsockname()[1]
+        self.port = port
         self.connections = 0
-        if options.mode != "refuse":  # A bound port that nobody listens on.
-            self._socket.listen(64)
-            threading.Thread(target=self._accept, daemon=True).start()
+        self._fillers: list[socket.socket] = []
+        self._listen(options)
 
     def url(self, path: str = "cam") -> str:
         """An address of this camera."""
         return f"rtsp://127.0.0.1:{self.port}/{path}"
 
+    def become(self, options: Options) -> None:
+        """Does something else wrong, or nothing, from now on."""
+        self._unlisten()
+        self._listen(options)
+
     def close(self) -> None:
         """Ends it, its connections too."""
         self._closing.set()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        self._unlisten()
 
     def __enter__(self) -> Misbehaving:
         return self
@@ -105,10 +140,38 @@ class Misbehaving:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _accept(self) -> None:
+    def _listen(self, options: Options) -> None:
+        self._options = options
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", self.port))
+        self.port = self._socket.getsockname()[1]
+        if options.mode == "refuse":
+            return  # A bound port that nobody listens on.
+        if options.mode == "unreachable":
+            # Where nobody accepts and the queue is full, SYNs are dropped.
+            self._socket.listen(0)
+            for _ in range(4):
+                filler = socket.socket()
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", self.port))
+                self._fillers.append(filler)
+            return
+        self._socket.listen(64)
+        threading.Thread(target=self._accept, args=[self._socket], daemon=True).start()
+
+    def _unlisten(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
         while not self._closing.is_set():
             try:
-                connection, _ = self._socket.accept()
+                connection, _ = listener.accept()
             except OSError:
                 return
             self.connections += 1
@@ -118,16 +181,29 @@ class Misbehaving:
         mode = self._options.mode
         with connection, contextlib.suppress(OSError):
             if mode == "silent":
-                self._closing.wait()
+                self._hold(connection)
             elif mode == "close":
                 pass
+            elif mode == "reset":
+                self._reset(connection)
             elif mode == "garbage":
                 connection.sendall(b"\x00\x01\x02 this is no RTSP \xff\xfe\r\n" * 64)
                 self._closing.wait(1.0)
-            elif mode in ("stall", "cut"):
+            elif mode in PASSING:
                 self._pass_through(connection)
             else:
                 self._talk(connection)
+
+    def _hold(self, connection: socket.socket) -> None:
+        """Says nothing until the client goes."""
+        while not self._closing.is_set():
+            if select.select([connection], [], [], 0.2)[0] and not connection.recv(65536):
+                return
+
+    @staticmethod
+    def _reset(connection: socket.socket) -> None:
+        """Ends it by RST."""
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _talk(self, connection: socket.socket) -> None:
         """Answers requests as a camera would, but for the fault."""
@@ -166,6 +242,9 @@ class Misbehaving:
             reply("200 OK", headers)
             while not self._closing.wait(0.01):
                 connection.sendall(b"a=x:" + b"y" * 60000 + b"\r\n")
+        elif options.mode == "huge-sdp" and method == "DESCRIBE":
+            sdp = SDP.partition("m=")[0] + ("a=x:" + "y" * 1000 + "\r\n") * 20_000
+            reply("200 OK", "Content-Type: application/sdp\r\n", sdp)
         elif method == "OPTIONS":
             reply("200 OK", "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n")
         elif method == "DESCRIBE":
@@ -178,22 +257,29 @@ class Misbehaving:
             reply("200 OK", "Session: 1\r\n")
 
     def _pass_through(self, client: socket.socket) -> None:
-        """A proxy before a real camera that goes wrong after a while."""
-        options = self._options
-        end = time.monotonic() + options.seconds
-        with socket.create_connection(("127.0.0.1", int(options.target))) as camera:
-            peers = {client: camera, camera: client}
+        """Stands before a real camera, and goes wrong when it is told to."""
+        target = int(self._options.target)
+        begin = time.monotonic()
+        options = None
+        with (
+            socket.create_connection(("127.0.0.1", target)) as camera,
+            contextlib.closing(Relay(client, camera)) as relay,
+        ):
             while not self._closing.is_set():
-                left = end - time.monotonic()
-                if left <= 0:
-                    if options.mode == "stall":
-                        self._closing.wait()
-                    return
-                for ready in select.select(list(peers), [], [], min(left, 0.2))[0]:
-                    data = ready.recv(65536)
-                    if not data:
-                        return
-                    peers[ready].sendall(data)
+                if options is not self._options:
+                    options = self._options
+                    harm = options.harm()
+                late = time.monotonic() - begin >= options.seconds
+                if options.mode == "reset":
+                    return self._reset(client)
+                if options.mode in ("silent", "unreachable") or (options.mode == "stall" and late):
+                    break
+                if options.mode not in PASSING or (options.mode == "cut" and late):
+                    return None
+                if not relay.step(0.1, harm):
+                    return None
+        # The camera has gone; its client is not told.
+        return self._hold(client)
 
 
 def main() -> int:
@@ -208,9 +294,12 @@ def main() -> int:
     parser.add_argument("--method", default="DESCRIBE")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--encoding", default="H264")
+    parser.add_argument("--loss", type=float, default=0.0)
+    parser.add_argument("--cut", type=float, default=0.0)
     args = parser.parse_args()
-    options = Options(args.mode, args.target, args.code, args.method, args.seconds)
-    options.encoding = args.encoding
+    options = Options(
+        **{name: value for name, value in vars(args).items() if name != "port"},
+    )
     with Misbehaving(options, args.port) as server:
         print(f"ready port={server.port}", flush=True)
         threading.Event().wait()
