@@ -200,24 +200,23 @@ class StreamWorkerTest : public ::testing::Test {
     hold_samples_ = true;
     StreamWorker::Options options = Quick();
     options.decode_threads = 1;
-    FakeClock clock;
-    Start(options, clock);
+    Start(options, clock_);
     camera_.AnswerOpen(Mjpeg());
     Assign(Assignment());
     ASSERT_TRUE(camera_.WaitForConnections(1));
     for (int i = 0; i < 6; ++i) {
-      clock.Advance(absl::Milliseconds(100));
+      clock_.Advance(absl::Milliseconds(100));
       AccessUnit unit;
       unit.data = AnyJpeg();
       unit.keyframe = true;
-      unit.arrival = clock.SteadyNow();
-      unit.wall = clock.Now();
+      unit.arrival = clock_.SteadyNow();
+      unit.wall = clock_.Now();
       camera_.Send(std::move(unit));
       ASSERT_TRUE(camera_.WaitUntilRead());
       ASSERT_TRUE(WaitFor([this] { return s().samples.size() == 1; }));
     }
     Revoke();
-    clock.Advance(passed);
+    clock_.Advance(passed);
     {
       absl::MutexLock lock(&mu_);
       hold_samples_ = false;
@@ -232,6 +231,8 @@ class StreamWorkerTest : public ::testing::Test {
 
   TempDir dir_;
   FakeCamera camera_;
+  // Of the tests that move time themselves.
+  FakeClock clock_;
   absl::Mutex mu_;
   std::map<std::string, Seen> streams_;
   bool allow_restart_ = false;
@@ -367,6 +368,45 @@ TEST_F(StreamWorkerTest, WhileTheCameraIsAwayEveryDueTimeIsMissed) {
   ASSERT_TRUE(WaitFor([this] { return s().missed["not_connected"] >= 5; }));
   absl::MutexLock lock(&mu_);
   EXPECT_EQ(s().missed.size(), 1u);
+}
+
+TEST_F(StreamWorkerTest, SettingTheHostsClockShiftsNeitherSamplesNorRetries) {
+  Start(Quick(), clock_);
+  camera_.AnswerOpen(Mjpeg());
+  Assign(Assignment());
+  ASSERT_TRUE(camera_.WaitForConnections(1));
+  const std::map<size_t, absl::Duration> steps = {
+      {5, absl::Hours(1)}, {10, -absl::Hours(3)}, {15, absl::Hours(48)}};
+  std::vector<absl::Time> walls;
+  for (size_t i = 0; i < 20; ++i) {
+    if (const auto step = steps.find(i); step != steps.end()) {
+      clock_.StepWallClock(step->second);
+    }
+    AccessUnit unit;
+    unit.data = AnyJpeg();
+    unit.keyframe = true;
+    unit.arrival = clock_.SteadyNow();
+    unit.wall = clock_.Now();
+    walls.push_back(unit.wall);
+    camera_.Send(std::move(unit));
+    ASSERT_TRUE(WaitFor([&] { return s().samples.size() == i + 1; })) << i;
+    clock_.Advance(absl::Milliseconds(100));
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    EXPECT_TRUE(s().missed.empty());
+    for (size_t i = 0; i < walls.size(); ++i) {
+      const v1::FrameInfo& frame = s().samples[i].frame();
+      EXPECT_EQ(frame.captured_at().seconds(), absl::ToUnixSeconds(walls[i]));
+      EXPECT_NEAR(frame.offset_seconds(), 0, 0.1);
+    }
+  }
+  camera_.AnswerOpen(Mjpeg());
+  camera_.Fail(absl::UnavailableError("the connection was lost"));
+  ASSERT_TRUE(WaitForState(v1::STREAM_STATE_RECONNECTING));
+  clock_.StepWallClock(-absl::Hours(24));
+  clock_.Advance(absl::Milliseconds(100));
+  EXPECT_TRUE(camera_.WaitForConnections(2));
 }
 
 TEST_F(StreamWorkerTest, PausedItMissesForTheReasonGiven) {
