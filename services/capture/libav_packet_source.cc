@@ -64,6 +64,8 @@ struct Overheard {
   int redirects = 0;
   // The camera has taken the TCP connection.
   bool reached = false;
+  // It has said something.
+  bool answered = false;
   // RTP packets are missing.
   bool loss = false;
   int old_packets = 0;
@@ -89,6 +91,9 @@ void OnLibraryLog(void*, int level, const char* format, va_list arguments) {
   if (overheard != nullptr &&
       absl::StartsWith(format, "Successfully connected")) {
     overheard->reached = true;
+  }
+  if (overheard != nullptr && absl::StartsWith(format, "line=")) {
+    overheard->answered = true;
   }
   if (overheard != nullptr && absl::StartsWith(format, "RTP: missed")) {
     overheard->loss = true;
@@ -350,6 +355,17 @@ class LibavPacketSource::Impl {
       unreached_ = true;
       return true;
     }
+    if (overheard != nullptr && overheard->reached && !overheard->answered) {
+      // One that is silent before its first word will stay so: it hangs, or
+      // has not yet come up.
+      if (!answer_deadline_) {
+        answer_deadline_ = clock_.SteadyNow() + options_.stall_timeout;
+      }
+      if (clock_.SteadyNow() >= *answer_deadline_) {
+        unanswered_ = true;
+        return true;
+      }
+    }
     return !redirect_error_.ok() || CountsAnew() || !RedirectsAllowed();
   }
 
@@ -409,10 +425,10 @@ class LibavPacketSource::Impl {
         if (error < 0) {
           CAMHERD_RETURN_IF_ERROR(OwnReason(error));
           CAMHERD_RETURN_IF_ERROR(CameraReason(error, heard));
-          return Unclear(error);
+          return Unclear(error, heard);
         }
       } else if (absl::StrContains(heard.sdp, "m=video")) {
-        return Unclear(error);
+        return Unclear(error, heard);
       }
     }
     if (tls_verifier_ && !tls_verifier_->verified()) {
@@ -525,6 +541,11 @@ class LibavPacketSource::Impl {
           absl::StrCat("nothing answered at the camera's address within ",
                        absl::FormatDuration(kReachTimeout)));
     }
+    if (unanswered_) {
+      return absl::DeadlineExceededError(absl::StrCat(
+          "the camera took the connection, but did not answer within ",
+          absl::FormatDuration(options_.stall_timeout)));
+    }
     if (expired_ || clock_.SteadyNow() >= deadline_ ||
         error == AVERROR(ETIMEDOUT)) {
       return absl::DeadlineExceededError(
@@ -582,7 +603,11 @@ class LibavPacketSource::Impl {
     }
   }
 
-  absl::Status Unclear(int error) const {
+  absl::Status Unclear(int error, const Overheard& heard) const {
+    if (heard.reached && !heard.answered) {
+      return absl::UnavailableError(
+          "the camera closed the connection without an answer");
+    }
     if (error == AVERROR_INVALIDDATA) {
       return absl::UnavailableError("the answer is not RTSP that can be used");
     }
@@ -608,6 +633,9 @@ class LibavPacketSource::Impl {
   // No TCP connection came about by then.
   absl::Duration reach_deadline_;
   bool unreached_ = false;
+  // Since it was connected there was no answer by then.
+  std::optional<absl::Duration> answer_deadline_;
+  bool unanswered_ = false;
   std::optional<TlsVerifier> tls_verifier_;
   bool closing_ = false;
   bool first_read_ = true;

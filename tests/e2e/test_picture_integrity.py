@@ -136,10 +136,9 @@ def ways() -> list[Way]:
             for mode, interval in (("keyframe", 1.0), ("exact", 0.2), ("full", 0.2)):
                 if mount == "mjpeg" and mode != "exact":
                     continue
-                # A cut in a connection costs its framing, and seconds. What
-                # FFmpeg makes of a cut H.265 packet whose neighbours are there
-                # it does not flag; see the README of the service.
-                cut = 0.0005 if transport == "tcp" else 0.01 * (mount != "h265")
+                # What is cut out of a connection costs its framing, and seconds;
+                # a datagram comes whole or not at all.
+                cut = 0.0005 if transport == "tcp" else 0.0
                 found.append(Way(mount, transport, mode, interval, 0.01, cut))
     return found
 

@@ -111,9 +111,11 @@ class Options:
 
 
 class Misbehaving:
-    """One misbehaving camera on 127.0.0.1, from construction to close()."""
+    """One misbehaving camera on an address of this machine, from construction
+    to close()."""
 
-    def __init__(self, options: Options, port: int = 0) -> None:
+    def __init__(self, options: Options, port: int = 0, host: str = "127.0.0.1") -> None:
+        self.host = host
         self._closing = threading.Event()
         self.port = port
         self.connections = 0
@@ -122,7 +124,7 @@ class Misbehaving:
 
     def url(self, path: str = "cam") -> str:
         """An address of this camera."""
-        return f"rtsp://127.0.0.1:{self.port}/{path}"
+        return f"rtsp://{self.host}:{self.port}/{path}"
 
     def become(self, options: Options) -> None:
         """Does something else wrong, or nothing, from now on."""
@@ -144,7 +146,7 @@ class Misbehaving:
         self._options = options
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", self.port))
+        self._socket.bind((self.host, self.port))
         self.port = self._socket.getsockname()[1]
         if options.mode == "refuse":
             return  # A bound port that nobody listens on.
@@ -154,7 +156,7 @@ class Misbehaving:
             for _ in range(4):
                 filler = socket.socket()
                 filler.setblocking(False)
-                filler.connect_ex(("127.0.0.1", self.port))
+                filler.connect_ex((self.host, self.port))
                 self._fillers.append(filler)
             return
         self._socket.listen(64)
