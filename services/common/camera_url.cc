@@ -256,6 +256,23 @@ bool IsHostName(absl::string_view host) {
   });
 }
 
+// Whoever looks it up takes a name whose last label is a number for an IPv4
+// address (WHATWG URL §3.5): 2130706433, 0x7f.1 and 0177.0.0.1 are all
+// 127.0.0.1, which nobody sees in them.
+bool IsOddNumber(absl::string_view host) {
+  absl::string_view last = absl::StripSuffix(host, ".");
+  last = last.substr(last.rfind('.') + 1);
+  const bool hexadecimal =
+      absl::ConsumePrefix(&last, "0x") || absl::ConsumePrefix(&last, "0X");
+  const bool number =
+      (hexadecimal || !last.empty()) &&
+      std::all_of(last.begin(), last.end(), [&](char c) {
+        return hexadecimal ? absl::ascii_isxdigit(c) : absl::ascii_isdigit(c);
+      });
+  in_addr address;
+  return number && inet_pton(AF_INET, std::string(host).c_str(), &address) != 1;
+}
+
 bool IsIpv6(absl::string_view host) {
   in6_addr address;
   return inet_pton(AF_INET6, std::string(host).c_str(), &address) == 1;
@@ -310,6 +327,10 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
         "must be percent-encoded (RFC 3986): it holds a character that needs "
         "%XX, or a % without two hexadecimal digits",
         url);
+  }
+  if (HasControl(PercentDecode(rest))) {
+    return Bad("must hold no control characters, percent-encoded ones neither",
+               url);
   }
 
   const size_t authority_end = std::min(rest.find_first_of("/?"), rest.size());
@@ -395,6 +416,9 @@ absl::StatusOr<CameraUrl> CameraUrl::Parse(absl::string_view url,
       return Bad("must have a port in [1, 65535]", url);
     }
     result.port_ = static_cast<uint16_t>(number);
+  }
+  if (!absl::StartsWith(authority, "[") && IsOddNumber(host)) {
+    return Bad("must have an IPv4 address as four decimal numbers", url);
   }
 
   result.host_ = absl::AsciiStrToLower(host);

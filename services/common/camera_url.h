@@ -20,11 +20,12 @@ class CameraUrl {
  public:
   // Parses `rtsp://` and `rtsps://` URLs strictly (RFC 3986, RFC 7826 §4.2).
   // kInvalidArgument, naming the field `rtsp_url` and the masked value, for
-  // other schemes, control characters and spaces, an empty host, a bad port,
-  // two `@` in the authority, or more than 2048 characters (also once the user
-  // info is percent-encoded). The scheme is lower-cased (FFmpeg takes no
-  // other). `user` and `password`, unencoded, replace the URL's user info where
-  // `user` is not empty.
+  // other schemes, control characters (percent-encoded ones too) and spaces, an
+  // empty host, an IPv4 address in another form than four decimal numbers, a
+  // bad port, two `@` in the authority, or more than 2048 characters (also once
+  // the user info is percent-encoded). The scheme is lower-cased (FFmpeg takes
+  // no other). `user` and `password`, unencoded, replace the URL's user info
+  // where `user` is not empty.
   static absl::StatusOr<CameraUrl> Parse(absl::string_view url,
                                          absl::string_view user = "",
                                          absl::string_view password = "");

@@ -62,12 +62,23 @@ TEST(CameraUrlTest, SchemeAndHostBecomeLowerCaseThePathDoesNot) {
   EXPECT_EQ(Parsed("RTSP://CAM.Local/Ch1").Full(), "rtsp://cam.local/Ch1");
 }
 
+TEST(CameraUrlTest, NamesThatOnlyLookLikeNumbersAreNames) {
+  for (const char* host : {"cam1", "1.cam", "0xcam", "10-0-0-1.lan", "1.2.3.x4",
+                           "10.0.0.1", "255.255.255.255"}) {
+    EXPECT_EQ(Parsed(absl::StrCat("rtsp://", host, "/")).host(), host);
+  }
+}
+
 TEST(CameraUrlTest, TakesIpv6HostsInBrackets) {
   const CameraUrl url = Parsed("rtsp://a:b@[2001:DB8::1]:554/x");
   EXPECT_EQ(url.host(), "2001:db8::1");
   EXPECT_EQ(url.port(), 554);
   EXPECT_EQ(url.Full(), "rtsp://a:b@[2001:db8::1]:554/x");
   EXPECT_EQ(url.Masked(), "rtsp://***:***@[2001:db8::1]:554/x");
+}
+
+TEST(CameraUrlTest, TakesAnIpv4AddressInsideOfAnIpv6One) {
+  EXPECT_EQ(Parsed("rtsp://[::ffff:10.0.0.1]/").host(), "::ffff:10.0.0.1");
 }
 
 TEST(CameraUrlTest, UserInfoIsEncodedTheSameHoweverItWasWritten) {
@@ -267,6 +278,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadUrl{"NewLine", "rtsp://h/x\nrtsp://y", "spaces or control"},
         BadUrl{"Nul", std::string("rtsp://h/\0x", 11), "spaces or control"},
         BadUrl{"Delete", "rtsp://h/\x7f", "spaces or control"},
+        BadUrl{"EncodedNewLine", "rtsp://h/x%0d%0aCANARY:y", "control"},
+        BadUrl{"EncodedNewLineInQuery", "rtsp://h/?x=%0Ay", "control"},
+        BadUrl{"EncodedNewLineInUser", "rtsp://u%0a:canary@h/", "control"},
+        BadUrl{"EncodedNul", "rtsp://h/%00", "control"},
+        BadUrl{"EncodedDelete", "rtsp://h/%7f", "control"},
         BadUrl{"NotAscii", "rtsp://h/\xc3\xa9", "percent-encoded"},
         BadUrl{"Quote", "rtsp://h/\"x", "percent-encoded"},
         BadUrl{"Backslash", "rtsp://h\\x", "percent-encoded"},
@@ -284,6 +300,20 @@ INSTANTIATE_TEST_SUITE_P(
         BadUrl{"NoHostPort", "rtsp://:554/", "must name a host"},
         BadUrl{"NoHostUser", "rtsp://u:canary@/x", "must name a host"},
         BadUrl{"EncodedHost", "rtsp://%31/", "must have a host of"},
+        BadUrl{"EncodedHostDot", "rtsp://127%2e0.0.1/", "must have a host of"},
+        BadUrl{"UnicodeHost", "rtsp://k\xc3\xa4mera.example/", "percent"},
+        // Full-width digits, which name preparation turns into 127.
+        BadUrl{"FullWidthHost", "rtsp://\xef\xbc\x91\xef\xbc\x92/", "percent"},
+        BadUrl{"DecimalHost", "rtsp://2130706433/", "four decimal numbers"},
+        BadUrl{"HexadecimalHost", "rtsp://0x7f000001/", "four decimal"},
+        BadUrl{"HexadecimalPart", "rtsp://127.0.0.0x1/", "four decimal"},
+        BadUrl{"OctalHost", "rtsp://0177.0.0.1/", "four decimal"},
+        BadUrl{"ShortHost", "rtsp://127.1/", "four decimal"},
+        BadUrl{"LongIpv4", "rtsp://127.0.0.1.1/", "four decimal"},
+        BadUrl{"Ipv4OutOfRange", "rtsp://127.0.0.256/", "four decimal"},
+        BadUrl{"Ipv4WithDot", "rtsp://127.0.0.1./", "four decimal"},
+        BadUrl{"NumberWithDot", "rtsp://2130706433./", "four decimal"},
+        BadUrl{"BareHexadecimal", "rtsp://127.0.0.0x/", "four decimal"},
         BadUrl{"HostList", "rtsp://a,b/", "must have a host of"},
         BadUrl{"LongHost", "rtsp://" + std::string(254, 'h') + "/",
                "must have a host of"},
@@ -298,12 +328,19 @@ INSTANTIATE_TEST_SUITE_P(
         BadUrl{"Ipv6Open", "rtsp://[::1/", "close the ["},
         BadUrl{"Ipv6Bad", "rtsp://[::g]/", "IPv6 address"},
         BadUrl{"Ipv6Zone", "rtsp://[fe80::1%25eth0]/", "IPv6 address"},
+        BadUrl{"Ipv6Close", "rtsp://::1]/", "must name a host"},
+        BadUrl{"Ipv6CloseOnly", "rtsp://h]/", "must have a host of"},
+        BadUrl{"Ipv6Nested", "rtsp://[[::1]]/", "IPv6 address"},
+        BadUrl{"Ipv6Empty", "rtsp://[]/", "IPv6 address"},
+        BadUrl{"Ipv6PortEmpty", "rtsp://[::1]:/", "port in [1, 65535]"},
         BadUrl{"Ipv6Tail", "rtsp://[::1]x/", "IPv6 address"},
         BadUrl{"Ipv4InBrackets", "rtsp://[127.0.0.1]/", "IPv6 address"},
         BadUrl{"TooLong", "rtsp://u:canary@h/" + std::string(2040, 'x'),
                "at most 2048 characters"},
         BadUrl{"SecretInQueryOfABadUrl", "rtsp://h:x/?password=canary", "port"},
-        BadUrl{"HugeValue", std::string(100000, '%'), "2048"}),
+        BadUrl{"HugeValue", std::string(100000, '%'), "2048"},
+        BadUrl{"Megabyte", "rtsp://u:canary@h/" + std::string(1 << 20, 'x'),
+               "2048"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(CameraUrlTest, AMessageShowsAtMostAHundredCharactersOfTheValue) {
