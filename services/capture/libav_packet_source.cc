@@ -21,6 +21,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/capture/socket_guard.h"
 #include "services/capture/socket_read_ahead.h"
 #include "services/capture/tls_verifier.h"
 #include "services/common/log.h"
@@ -56,6 +57,12 @@ constexpr int kNoticeGaps = 2;
 // So many packets with old numbers over TCP, and the camera counts anew.
 constexpr int kCountsAnew = 10;
 constexpr absl::Duration kReorderDelay = absl::Milliseconds(300);
+
+// A camera's answers up to PLAY, and what came before that was answered.
+constexpr int64_t kMaxAnswerBytes = 4 << 20;
+// What may come for one access unit: the largest picture that is decoded, as
+// MJPEG, has less.
+constexpr int64_t kMaxUnitBytes = 48 << 20;
 
 // What the library says only in its log.
 struct Overheard {
@@ -229,7 +236,11 @@ class LibavPacketSource::Impl {
  public:
   Impl(const CameraUrl& url, const Options& options,
        const AddressPolicy& policy, Clock& clock)
-      : url_(url), options_(options), policy_(policy), clock_(clock) {
+      : url_(url),
+        options_(options),
+        policy_(policy),
+        clock_(clock),
+        socket_guard_(policy) {
     InstallLibraryLog();
   }
 
@@ -258,6 +269,8 @@ class LibavPacketSource::Impl {
     local_ip_ = LocalAddressTowards(address, url_.port());
     connect_url_ = WithAddress(url_, address);
     reach_deadline_ = clock_.SteadyNow() + kReachTimeout;
+    const SocketGuard::Scope guarded(socket_guard_);
+    socket_limit_ = kMaxAnswerBytes;
     const Listening listening(heard_);
     return Connect(heard_);
   }
@@ -273,10 +286,22 @@ class LibavPacketSource::Impl {
     } else {
       Arm(options_.stall_timeout);
     }
+    // Over UDP the connection carries next to nothing.
+    const SocketGuard::Scope guarded(
+        socket_guard_,
+        options_.transport == v1::TRANSPORT_UDP ? nullptr : &read_ahead_);
     const Listening listening(heard_);
     while (true) {
-      const int error = ReadFrame();
+      socket_limit_ = socket_guard_.received_bytes() + kMaxUnitBytes;
+      const int error = av_read_frame(context_, packet_);
       if (cancelled_) return absl::CancelledError("cancelled");
+      CAMHERD_RETURN_IF_ERROR(socket_guard_.refusal());
+      if (TooMuch()) {
+        if (error >= 0) av_packet_unref(packet_);
+        return absl::UnavailableError(absl::StrCat("the camera sent more than ",
+                                                   kMaxUnitBytes >> 20,
+                                                   " MiB for one picture"));
+      }
       const absl::Duration now = clock_.SteadyNow();
       if (CountsAnew()) {
         if (error >= 0) av_packet_unref(packet_);
@@ -343,6 +368,10 @@ class LibavPacketSource::Impl {
     return static_cast<Impl*>(self)->Interrupted() ? 1 : 0;
   }
 
+  bool TooMuch() const {
+    return socket_guard_.received_bytes() > socket_limit_;
+  }
+
   // Asked by the library wherever it waits, at least every 0.1 s.
   bool Interrupted() {
     if (!closing_ && cancelled_) return true;
@@ -366,7 +395,10 @@ class LibavPacketSource::Impl {
         return true;
       }
     }
-    return !redirect_error_.ok() || CountsAnew() || !RedirectsAllowed();
+    // Closing sends and waits all the same.
+    return !closing_ &&
+           (!socket_guard_.refusal().ok() || TooMuch() || CountsAnew() ||
+            !redirect_error_.ok() || !RedirectsAllowed());
   }
 
   // The queue takes packets with smaller numbers for late ones, and would drop
@@ -400,13 +432,8 @@ class LibavPacketSource::Impl {
           "the camera redirected from rtsps to a connection in the clear");
       return false;
     }
-    // The library looks names up itself, so a name could lead elsewhere by
-    // then; connecting there still needs its answer to be RTSP.
-    redirect_error_ =
-        ResolveHost(target->host(), policy_, deadline_, clock_, [this] {
-          return cancelled_.load();
-        }).status();
-    return redirect_error_.ok();
+    // To which address it leads is for socket_guard_ to judge.
+    return true;
   }
 
   absl::StatusOr<VideoParameters> Connect(Overheard& heard) {
@@ -475,13 +502,6 @@ class LibavPacketSource::Impl {
     return absl::FailedPreconditionError("the camera offers no video track");
   }
 
-  int ReadFrame() {
-    // Over UDP the connection carries next to nothing.
-    const SocketReadAhead::Scope scope(
-        options_.transport == v1::TRANSPORT_UDP ? nullptr : &read_ahead_);
-    return av_read_frame(context_, packet_);
-  }
-
   // Returns the library's code, 0 for success; what it did not understand of
   // the options is in leftover_.
   int OpenInput(bool video_only) {
@@ -535,6 +555,12 @@ class LibavPacketSource::Impl {
   absl::Status OwnReason(int error) const {
     if (cancelled_) return absl::CancelledError("cancelled");
     CAMHERD_RETURN_IF_ERROR(redirect_error_);
+    CAMHERD_RETURN_IF_ERROR(socket_guard_.refusal());
+    if (TooMuch()) {
+      return absl::UnavailableError(
+          absl::StrCat("the camera answered with more than ",
+                       kMaxAnswerBytes >> 20, " MiB"));
+    }
     if (tls_verifier_) CAMHERD_RETURN_IF_ERROR(tls_verifier_->refusal());
     if (unreached_) {
       return absl::DeadlineExceededError(
@@ -622,6 +648,9 @@ class LibavPacketSource::Impl {
   std::atomic<bool> cancelled_ = false;
 
   // The rest is owned by the thread that uses the source.
+  SocketGuard socket_guard_;
+  // Of bytes received, what the library's call in progress may bring it to.
+  int64_t socket_limit_ = 0;
   std::string connect_url_;
   std::string current_url_;
   std::string leftover_;

@@ -17,7 +17,8 @@ namespace camherd::capture {
 //
 // The host's name is looked up once and checked by the policy, and the
 // connection goes to the checked address. Redirects are followed a few times
-// where the policy allows their target.
+// where the policy allows their target: the address itself is checked when the
+// connection is made, and whatever else is sent to (SocketGuard).
 //
 // libavformat's answers are not taken at their word: it returns a packet after
 // a read that has timed out, "invalid data" for a silent peer, and follows
@@ -26,8 +27,8 @@ namespace camherd::capture {
 //
 // Of rtsps the certificate is verified for the URL's host although the
 // connection goes to an address (TlsVerifier); the media travel in that
-// connection too. Over UDP packets are taken from the camera's address only,
-// and what comes out of order is put right within 0.3 s.
+// connection too. Over UDP packets are taken from and sent to the camera's
+// address only, and what comes out of order is put right within 0.3 s.
 //
 // Closing sends TEARDOWN. Packets come out of the library's parser, one access
 // unit each, when the next one begins.

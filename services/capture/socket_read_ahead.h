@@ -11,34 +11,23 @@ namespace camherd::capture {
 // Receives from a TCP socket in large pieces for a library that asks for small
 // ones. For each RTP packet libavformat polls and receives three times (the
 // `$`, its header, the packet), some 2,000 calls a second for 4 Mbit/s: a
-// quarter of what a camera costs. It opens the socket itself and takes no other
-// means to read, so its calls of recv and poll are answered from here, for the
-// thread that is in a Scope and for one socket: the first stream socket that is
-// received from.
+// quarter of what a camera costs. SocketGuard puts it in between.
 //
-// Belongs to one connection: what it has read is lost with it. Used by one
-// thread at a time.
+// Belongs to one connection: what it has read is lost with it. Takes the first
+// stream socket that is received from; others pass. Used by one thread.
 class SocketReadAhead {
  public:
+  // The C library's recv.
+  using Recv = ssize_t(int fd, void* data, size_t size, int flags);
+
   SocketReadAhead();
   ~SocketReadAhead();
 
   SocketReadAhead(const SocketReadAhead&) = delete;
   SocketReadAhead& operator=(const SocketReadAhead&) = delete;
 
-  // While one lives, this thread reads by way of `ahead` (null: does not). The
-  // socket must stay open between a connection's first Scope and its last.
-  class Scope {
-   public:
-    explicit Scope(SocketReadAhead* ahead);
-    ~Scope();
-
-    Scope(const Scope&) = delete;
-    Scope& operator=(const Scope&) = delete;
-  };
-
   // As recv without flags.
-  ssize_t Receive(int fd, void* data, size_t size);
+  ssize_t Receive(int fd, void* data, size_t size, Recv* recv);
   // Whether that would answer from what is here.
   bool Holds(int fd) const { return fd == fd_ && begin_ < end_; }
 

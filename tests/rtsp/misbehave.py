@@ -24,6 +24,15 @@ lossy          passes --target through; of the RTP packets the share --loss is
                lost and the share --cut cut short
 jump           passes --target through; time stamps jump every --seconds
 headless       passes --target through without keyframes for --seconds
+endless-headers  DESCRIBE answered by headers that do not end
+many-tracks    3,000 video tracks
+udp-source     SETUP over UDP that names --target, host:port, for the packets
+endless-packets  after PLAY packets of 65,535 bytes for a channel of nobody's,
+               without end, as fast as they are taken
+endless-keyframe  after PLAY one keyframe in as many packets
+flood          after PLAY a tiny picture in each packet, as many
+huge-picture   after PLAY a small H.264 stream that claims --target, such as
+               16384x16384, for the size of its pictures
 
 A server can become another one: connections that are passed through end as the
 new one's do, or go on under its rules.
@@ -65,6 +74,13 @@ MODES = (
     "lossy",
     "jump",
     "headless",
+    "endless-headers",
+    "many-tracks",
+    "udp-source",
+    "endless-packets",
+    "endless-keyframe",
+    "flood",
+    "huge-picture",
 )
 # A camera is behind them.
 PASSING = ("pass", "stall", "cut", "lossy", "jump", "headless")
@@ -83,12 +99,68 @@ SDP = (
 )
 
 
+class Bits:
+    """Writes the fields of an H.264 parameter set (ITU-T H.264 §7.3)."""
+
+    def __init__(self) -> None:
+        self._bits = ""
+
+    def u(self, width: int, value: int) -> Bits:
+        """A field of so many bits."""
+        self._bits += f"{value:0{width}b}"
+        return self
+
+    def ue(self, *values: int) -> Bits:
+        """Exp-Golomb codes."""
+        for value in values:
+            code = f"{value + 1:b}"
+            self._bits += "0" * (len(code) - 1) + code
+        return self
+
+    def nal(self, header: int) -> bytes:
+        """The NAL unit, ended and without its start code."""
+        bits = self._bits + "1"
+        bits += "0" * (-len(bits) % 8)
+        payload = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        # No byte sequence may look like a start code.
+        return bytes([header]) + re.sub(rb"\0\0([\0-\3])", b"\0\0\3\\1", payload)
+
+
+def parameter_sets(width: int, height: int) -> list[bytes]:
+    """SPS and PPS of Baseline profile for pictures of that size."""
+    sps = Bits().u(8, 66).u(8, 0xC0).u(8, 62)
+    # id, frame numbers of 4 bits, picture order by decoding, one reference.
+    sps.ue(0, 0, 2, 1).u(1, 0).ue(width // 16 - 1, height // 16 - 1)
+    # Frames only, direct 8x8, no cropping, no VUI.
+    sps.u(1, 1).u(1, 1).u(1, 0).u(1, 0)
+    pps = Bits().ue(0, 0).u(1, 0).u(1, 0).ue(0, 0, 0).u(1, 0).u(2, 0)
+    pps.ue(0, 0, 0).u(1, 0).u(1, 0).u(1, 0)
+    return [sps.nal(0x67), pps.nal(0x68)]
+
+
+def keyframe_slice(number: int) -> bytes:
+    """An I slice of an IDR picture whose macroblocks soon end."""
+    # First macroblock, type I, PPS, frame number, IDR id, no marking, QP.
+    bits = Bits().ue(0, 7, 0).u(4, 0).ue(number % 2).u(1, 0).u(1, 0).ue(0)
+    for _ in range(32):
+        bits.ue(3).ue(0, 0, 0)
+    return bits.nal(0x65)
+
+
+def rtp(payload: bytes, sequence: int, timestamp: int, marker: bool) -> bytes:
+    """An interleaved RTP packet (RFC 2326 §10.12, RFC 3550 §5.1)."""
+    packet = struct.pack(
+        ">BBHII", 0x80, 96 | marker << 7, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, 1
+    )
+    return b"$\0" + struct.pack(">H", len(packet) + len(payload)) + packet + payload
+
+
 @dataclass
 class Options:
     """What the server does wrong, and when."""
 
     mode: str
-    # Port of the real camera, or URL to redirect to.
+    # Port of the real camera, URL to redirect to, host:port for packets, or size.
     target: str = ""
     code: int = 453
     method: str = "DESCRIBE"
@@ -220,9 +292,11 @@ class Misbehaving:
             method = head.split(b" ", 1)[0].decode("ascii", "replace")
             found = re.search(rb"CSeq: *(\d+)", head, re.IGNORECASE)
             cseq = found.group(1).decode() if found else "0"
-            self._answer(connection, method, cseq)
+            self._answer(connection, method, cseq, head)
+            if method == "PLAY":
+                self._play(connection)
 
-    def _answer(self, connection: socket.socket, method: str, cseq: str) -> None:
+    def _answer(self, connection: socket.socket, method: str, cseq: str, head: bytes) -> None:
         options = self._options
 
         def reply(status: str, headers: str = "", body: str = "") -> None:
@@ -247,6 +321,22 @@ class Misbehaving:
         elif options.mode == "huge-sdp" and method == "DESCRIBE":
             sdp = SDP.partition("m=")[0] + ("a=x:" + "y" * 1000 + "\r\n") * 20_000
             reply("200 OK", "Content-Type: application/sdp\r\n", sdp)
+        elif options.mode == "endless-headers" and method == "DESCRIBE":
+            connection.sendall(f"RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\n".encode())
+            while not self._closing.is_set():
+                connection.sendall(b"X-More: and more\r\n" * 4096)
+        elif options.mode == "many-tracks" and method == "DESCRIBE":
+            head_lines, track = SDP.format(encoding="H264").split("m=", 1)
+            sdp = head_lines + "".join(
+                "m=" + track.replace("track0", f"track{n}") for n in range(3000)
+            )
+            reply("200 OK", "Content-Type: application/sdp\r\n", sdp)
+        elif options.mode == "udp-source" and method == "SETUP":
+            host, port = options.target.rsplit(":", 1)
+            asked = re.search(rb"client_port=(\d+-\d+)", head)
+            ports = asked.group(1).decode() if asked else "1-2"
+            transport = f"Transport: RTP/AVP/UDP;unicast;client_port={ports};source={host}"
+            reply("200 OK", f"{transport};server_port={port}-{int(port) + 1}\r\nSession: 1\r\n")
         elif method == "OPTIONS":
             reply("200 OK", "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n")
         elif method == "DESCRIBE":
@@ -257,6 +347,41 @@ class Misbehaving:
             reply("200 OK", f"{transport}Session: 1\r\n")
         else:
             reply("200 OK", "Session: 1\r\n")
+
+    def _play(self, connection: socket.socket) -> None:
+        """What comes after PLAY, where there is anything."""
+        mode = self._options.mode
+        noise = bytes(0x80 | n * 37 & 0x7F for n in range(65535 - 14))
+        sequence = 0
+
+        def send(payload: bytes, timestamp: int, marker: bool = True) -> bytes:
+            nonlocal sequence
+            sequence += 1
+            return rtp(payload, sequence, timestamp, marker)
+
+        if mode == "endless-packets":
+            packet = b"$\x4d\xff\xff" + b"\xa5" * 65535
+            while not self._closing.is_set():
+                connection.sendall(packet * 16)
+        elif mode == "endless-keyframe":
+            for nal in parameter_sets(320, 240):
+                connection.sendall(send(nal, 0, marker=False))
+            # Fragments (RFC 6184 §5.8): the first says so, none is the last.
+            connection.sendall(send(b"\x7c\x85" + keyframe_slice(0)[1:], 0, marker=False))
+            while not self._closing.is_set():
+                connection.sendall(send(b"\x7c\x05" + noise, 0, marker=False))
+        elif mode in ("flood", "huge-picture"):
+            width, _, height = (self._options.target or "320x240").partition("x")
+            size = int(width), int(height)
+            number = 0
+            while not self._closing.wait(0 if mode == "flood" else 0.1):
+                data = b""
+                for _ in range(500 if mode == "flood" else 1):
+                    number += 1
+                    nals = [*parameter_sets(*size), keyframe_slice(number)]
+                    for nal in nals:
+                        data += send(nal, number * 9000, marker=nal is nals[-1])
+                connection.sendall(data)
 
     def _pass_through(self, client: socket.socket) -> None:
         """Stands before a real camera, and goes wrong when it is told to."""
@@ -291,7 +416,7 @@ def main() -> int:
     )
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--target", default="", help="camera's port, or a URL")
+    parser.add_argument("--target", default="", help="camera's port, URL, host:port, or size")
     parser.add_argument("--code", type=int, default=453)
     parser.add_argument("--method", default="DESCRIBE")
     parser.add_argument("--seconds", type=float, default=2.0)

@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <string>
 
+#include "services/capture/socket_guard.h"
+
 namespace camherd::capture {
 namespace {
 
@@ -56,11 +58,17 @@ class Pair {
   int fds_[2] = {-1, -1};
 };
 
+AddressPolicy Policy() {
+  return AddressPolicy::Create({.allow_networks = {}, .allow_loopback = true})
+      .value();
+}
+
 TEST(SocketReadAheadTest, SmallPiecesComeFromOneLargeRead) {
   const Pair pair(SOCK_STREAM);
   pair.Send("$abcdefghi");
+  SocketGuard guard(Policy());
   SocketReadAhead ahead;
-  const SocketReadAhead::Scope scope(&ahead);
+  const SocketGuard::Scope scope(guard, &ahead);
   EXPECT_EQ(pair.Receive(1), "$");
   EXPECT_EQ(pair.InKernel(), 0);
   EXPECT_TRUE(pair.Ready());
@@ -70,18 +78,20 @@ TEST(SocketReadAheadTest, SmallPiecesComeFromOneLargeRead) {
   pair.Send("jk");
   EXPECT_TRUE(pair.Ready());
   EXPECT_EQ(pair.Receive(100), "jk");
+  EXPECT_EQ(guard.received_bytes(), 12);
 }
 
 TEST(SocketReadAheadTest, WhatIsThereStaysThereBetweenScopes) {
   const Pair pair(SOCK_STREAM);
   pair.Send("abcd");
+  SocketGuard guard(Policy());
   SocketReadAhead ahead;
   {
-    const SocketReadAhead::Scope scope(&ahead);
+    const SocketGuard::Scope scope(guard, &ahead);
     EXPECT_EQ(pair.Receive(1), "a");
   }
   EXPECT_FALSE(pair.Ready());
-  const SocketReadAhead::Scope scope(&ahead);
+  const SocketGuard::Scope scope(guard, &ahead);
   EXPECT_EQ(pair.Receive(8), "bcd");
 }
 
@@ -97,8 +107,9 @@ TEST(SocketReadAheadTest, AnotherSocketIsLeftAlone) {
   const Pair other(SOCK_STREAM);
   camera.Send("abcd");
   other.Send("wxyz");
+  SocketGuard guard(Policy());
   SocketReadAhead ahead;
-  const SocketReadAhead::Scope scope(&ahead);
+  const SocketGuard::Scope scope(guard, &ahead);
   EXPECT_EQ(camera.Receive(1), "a");
   EXPECT_EQ(other.Receive(1), "w");
   EXPECT_EQ(other.InKernel(), 3);
@@ -109,8 +120,9 @@ TEST(SocketReadAheadTest, DatagramsAreLeftAlone) {
   const Pair pair(SOCK_DGRAM);
   pair.Send("ab");
   pair.Send("cd");
+  SocketGuard guard(Policy());
   SocketReadAhead ahead;
-  const SocketReadAhead::Scope scope(&ahead);
+  const SocketGuard::Scope scope(guard, &ahead);
   // A datagram that is not read whole has no rest.
   EXPECT_EQ(pair.Receive(1), "a");
   EXPECT_EQ(pair.Receive(8), "cd");
@@ -118,8 +130,9 @@ TEST(SocketReadAheadTest, DatagramsAreLeftAlone) {
 
 TEST(SocketReadAheadTest, AnEmptySocketAndAnEndAreToldAsEver) {
   Pair pair(SOCK_STREAM);
+  SocketGuard guard(Policy());
   SocketReadAhead ahead;
-  const SocketReadAhead::Scope scope(&ahead);
+  const SocketGuard::Scope scope(guard, &ahead);
   char byte = 0;
   EXPECT_EQ(recv(pair.fd(), &byte, 1, 0), -1);
   EXPECT_EQ(errno, EAGAIN);
@@ -134,8 +147,9 @@ TEST(SocketReadAheadTest, ALargeRequestTakesNoDetour) {
   const Pair pair(SOCK_STREAM);
   const std::string bytes(100000, 'x');
   pair.Send(bytes);
+  SocketGuard guard(Policy());
   SocketReadAhead ahead;
-  const SocketReadAhead::Scope scope(&ahead);
+  const SocketGuard::Scope scope(guard, &ahead);
   std::string all;
   while (all.size() < bytes.size()) all += pair.Receive(80000);
   EXPECT_EQ(all, bytes);
