@@ -23,6 +23,8 @@ Needs root, or sudo, only while packages are missing. Once built:
   ctest --test-dir build/release -L unit     one label
   ctest --test-dir build/release -R Spool    by name
   ctest --test-dir build/release -L long     the long ones
+  ctest --test-dir build/release -R many_streams_long    of these: fifty cameras for
+                                             ten minutes, a thousand starts and stops
   cmake --preset tsan && cmake --build build/tsan && ctest --test-dir build/tsan \
     -L 'unit|integration'                    under ThreadSanitizer
   cmake --preset clang && cmake --build build/clang --target tidy    clang-tidy

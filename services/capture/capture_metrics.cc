@@ -6,6 +6,7 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <string>
@@ -258,6 +259,12 @@ class CaptureMetrics::Impl {
                           .Help("CPU time of encoding one sample.")
                           .Register(registry)
                           .Add({}, cpu);
+    lateness_seconds =
+        &prometheus::BuildHistogram()
+             .Name("camherd_capture_sampling_lateness_seconds")
+             .Help("From a sample's due time to the receipt of its picture.")
+             .Register(registry)
+             .Add({}, seconds);
     auto& batch_answers = prometheus::BuildCounter()
                               .Name("camherd_capture_batch_answers_total")
                               .Help("Answers of InferBatch.")
@@ -281,6 +288,7 @@ class CaptureMetrics::Impl {
   prometheus::Histogram* send_seconds;
   prometheus::Histogram* decode_seconds;
   prometheus::Histogram* encode_seconds;
+  prometheus::Histogram* lateness_seconds;
   std::array<prometheus::Counter*, kCodes> answers;
   std::map<std::string, std::array<prometheus::Counter*, kCodes>> rpcs;
 };
@@ -315,6 +323,9 @@ void CaptureMetrics::RpcAnswered(absl::string_view method,
 void CaptureMetrics::SampleTaken(const v1::SampleTaken& sample) {
   impl_->decode_seconds->Observe(sample.decode_seconds());
   impl_->encode_seconds->Observe(sample.encode_seconds());
+  // In mode exact the picture shown at the due time was received before it.
+  impl_->lateness_seconds->Observe(
+      std::max(sample.frame().offset_seconds(), 0.0));
 }
 
 }  // namespace camherd::capture
