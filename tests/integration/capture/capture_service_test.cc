@@ -514,6 +514,38 @@ TEST_F(CaptureServiceTest, StopAnswersWithin5SecondsWithoutTheAggregator) {
   EXPECT_THAT(response.grid_reason(), HasSubstr("UNAVAILABLE"));
 }
 
+TEST_F(CaptureServiceTest, ALeaseThatEndsWithoutTheAggregatorHasItsGridLater) {
+  Stop();
+  aggregator_away_ = true;
+  Start();
+  v1::StartStreamRequest request;
+  request.set_rtsp_url("rtsp://192.0.2.1/demo");
+  request.set_max_frames(12);
+  v1::StartStreamResponse started;
+  ASSERT_THAT(Call(&v1::CaptureService::Stub::StartStream, request, &started),
+              IsOk());
+  worker_->SetAnswersRevoke(false);
+  Take(started.stream(), 14);
+  ASSERT_TRUE(Eventually([&] { return !Get().desired_running(); }));
+  worker_->End(started.stream().stream_id());
+  ASSERT_TRUE(
+      Eventually([&] { return Get().state() == v1::STREAM_STATE_STOPPED; }));
+  EXPECT_EQ(Get().state_reason(), "it captured its 12 frames");
+  EXPECT_EQ(Get().accounting().captured(), 12);
+  Stop();
+  aggregator_away_ = false;
+  Start();
+  v1::GetGridRequest ask;
+  ask.set_stream("demo");
+  v1::GetGridResponse grid;
+  // What StopStream keeps; GetGrid alone would keep none.
+  ASSERT_TRUE(Eventually(
+      [&] { return store_->LoadStreams()->front().grid.has_value(); }));
+  ASSERT_THAT(Call(&v1::CaptureService::Stub::GetGrid, ask, &grid), IsOk());
+  EXPECT_EQ(grid.jpeg(), "grid");
+  EXPECT_EQ(grid.grid().cells(0).mean_luma(), 12);
+}
+
 TEST_F(CaptureServiceTest, ACallWhoseCallerHasGoneIsNotRun) {
   Stop();
   service_options_.threads = 1;

@@ -173,6 +173,12 @@ TEST_F(ProcessWorkersTest, StreamsRunInProcessesAndEndWhenRevoked) {
   for (const char* id : {"a", "b", "c", "d"}) EXPECT_TRUE(WaitForMore(id));
   EXPECT_THAT(Children(), SizeIs(2));
   EXPECT_EQ(workers_->stats().processes, 2);
+  EXPECT_GT(workers_->stats().memory_bytes, 1 << 20);
+  // A clock tick at least.
+  for (int i = 0; i < 1000 && workers_->stats().cpu_seconds == 0; ++i) {
+    ASSERT_TRUE(WaitForMore("a"));
+  }
+  EXPECT_GT(workers_->stats().cpu_seconds, 0);
   Revoke("b");
   EXPECT_TRUE(WaitFor([this] { return seen_["b"].ended; }));
   EXPECT_TRUE(WaitForMore("a"));
