@@ -3,11 +3,14 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/capture/keyframe_kind.h"
+#include "services/capture/libav_listener.h"
 #include "services/common/status_macros.h"
 
 extern "C" {
@@ -60,6 +63,11 @@ std::string AvError(int code) {
   char text[AV_ERROR_MAX_STRING_SIZE] = {0};
   av_strerror(code, text, sizeof(text));
   return text;
+}
+
+// RASL_N and RASL_R (H.265 table 7-1), or no slice at all.
+bool IsSkippedLeading(int slice_type) {
+  return slice_type < 0 || slice_type == 8 || slice_type == 9;
 }
 
 // The layouts the encoder takes as they are.
@@ -146,11 +154,6 @@ class Decoder::Impl {
     context_->thread_count = 1;
     context_->max_pixels = kMaxPixels;
     context_->codec_whitelist = av_strdup(kCodecWhitelist);
-    if (parameters.codec == Codec::kH265) {
-      // This decoder flags nothing: what it cannot decode is an error only if
-      // it is asked to be.
-      context_->err_recognition = AV_EF_CRCCHECK | AV_EF_EXPLODE;
-    }
     if (!parameters.extradata.empty()) {
       const size_t size = parameters.extradata.size();
       context_->extradata = static_cast<uint8_t*>(
@@ -192,6 +195,7 @@ class Decoder::Impl {
     CAMHERD_RETURN_IF_ERROR(status);
     CAMHERD_RETURN_IF_ERROR(received);
     if (!picture) return absl::DataLossError("the keyframe gives no picture");
+    picture->corrupt = picture->corrupt || incomplete_;
     return *std::move(picture);
   }
 
@@ -204,10 +208,24 @@ class Decoder::Impl {
     packet_->size = static_cast<int>(data.size());
     packet_->pts = tag;
     packet_->dts = AV_NOPTS_VALUE;
+    bool complete = false;
+    bool missing_reference = false;
+    const LibavListener listener(
+        [&](absl::string_view format, const std::function<std::string()>&) {
+          complete = complete || absl::StartsWith(format, "Decoded frame");
+          missing_reference = missing_reference ||
+                              absl::StartsWith(format, "Could not find ref");
+        });
     const int error = avcodec_send_packet(context_.get(), packet_.get());
     packet_->data = nullptr;
     packet_->size = 0;
     const absl::Status received = Receive(newest);
+    // The decoder of H.265 flags nothing, but tells when it has come to the end
+    // of a picture. Leading pictures after a keyframe that came first are
+    // rightly passed over.
+    incomplete_ =
+        missing_reference || (parameters_.codec == Codec::kH265 && !complete &&
+                              !IsSkippedLeading(FirstH265SliceType(data)));
     if (error < 0) {
       return absl::DataLossError(
           absl::StrCat("cannot decode: ", AvError(error)));
@@ -216,6 +234,7 @@ class Decoder::Impl {
   }
 
   int delay() const { return context_->has_b_frames; }
+  bool incomplete() const { return incomplete_; }
 
  private:
   absl::Status Receive(std::optional<Picture>* newest) {
@@ -306,6 +325,8 @@ class Decoder::Impl {
   }
 
   VideoParameters parameters_;
+  // The last access unit was not decoded to its end.
+  bool incomplete_ = false;
   std::unique_ptr<AVCodecContext, ContextDeleter> context_;
   std::unique_ptr<AVPacket, PacketDeleter> packet_;
   FramePtr frame_;
@@ -330,7 +351,11 @@ void Decoder::Restart() { impl_->Restart(); }
 
 absl::Status Decoder::Decode(const AccessUnit& unit, int64_t tag,
                              std::optional<Picture>* newest) {
-  return impl_->Send(*unit.data, tag, newest);
+  CAMHERD_RETURN_IF_ERROR(impl_->Send(*unit.data, tag, newest));
+  if (impl_->incomplete()) {
+    return absl::DataLossError("the picture ends early or lacks a reference");
+  }
+  return absl::OkStatus();
 }
 
 int Decoder::delay() const { return impl_->delay(); }

@@ -130,6 +130,15 @@ KeyframeKind ClassifyKeyframe(Codec codec, absl::string_view access_unit,
   return KeyframeKind::kOpen;
 }
 
+int FirstH265SliceType(absl::string_view access_unit) {
+  for (NalReader reader(access_unit);; reader.Skip()) {
+    const absl::string_view nal = reader.Current();
+    if (nal.empty()) return -1;
+    const int type = (nal[0] >> 1) & 63;
+    if (type < 32) return type;
+  }
+}
+
 bool HasParameterSets(Codec codec, absl::string_view access_unit) {
   if (codec == Codec::kMjpeg) return true;
   if (codec == Codec::kMpeg4) {

@@ -26,6 +26,10 @@ enum class KeyframeKind {
 KeyframeKind ClassifyKeyframe(Codec codec, absl::string_view access_unit,
                               bool keyframe);
 
+// NAL type of the first slice of an H.265 access unit (table 7-1); -1: it has
+// none.
+int FirstH265SliceType(absl::string_view access_unit);
+
 // True if the access unit brings the headers its first slice needs (SPS).
 bool HasParameterSets(Codec codec, absl::string_view access_unit);
 

@@ -9,10 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdarg>
-#include <cstdio>
 #include <cstring>
-#include <mutex>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -21,17 +19,16 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/capture/libav_listener.h"
 #include "services/capture/socket_guard.h"
 #include "services/capture/socket_read_ahead.h"
 #include "services/capture/tls_verifier.h"
-#include "services/common/log.h"
 #include "services/common/status_macros.h"
 
 extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <libavutil/dict.h>
-#include <libavutil/log.h>
 #include <libavutil/mathematics.h>
 }
 
@@ -77,61 +74,29 @@ struct Overheard {
   bool loss = false;
   int old_packets = 0;
 };
-thread_local Overheard* overheard = nullptr;
 
-// What the library says on this thread goes to `heard`.
-class Listening {
- public:
-  explicit Listening(Overheard& heard) { overheard = &heard; }
-  ~Listening() { overheard = nullptr; }
-
-  Listening(const Listening&) = delete;
-  Listening& operator=(const Listening&) = delete;
-};
-
-void OnLibraryLog(void*, int level, const char* format, va_list arguments) {
-  constexpr size_t kMaxText = 4096;
-  const bool is_sdp = overheard != nullptr && absl::StartsWith(format, "SDP:");
-  if (overheard != nullptr && absl::StartsWith(format, "Status %d: Redirect")) {
-    ++overheard->redirects;
-  }
-  if (overheard != nullptr &&
-      absl::StartsWith(format, "Successfully connected")) {
-    overheard->reached = true;
-  }
-  if (overheard != nullptr && absl::StartsWith(format, "line=")) {
-    overheard->answered = true;
-  }
-  if (overheard != nullptr && absl::StartsWith(format, "RTP: missed")) {
-    overheard->loss = true;
-  }
-  if (overheard != nullptr && absl::StartsWith(format, "RTP: dropping old")) {
-    ++overheard->old_packets;
-  }
-  if (level > AV_LOG_WARNING && !is_sdp) return;
-  char text[kMaxText];
-  std::vsnprintf(text, sizeof(text), format, arguments);
-  if (is_sdp) {
-    overheard->sdp = text;
-    return;
-  }
-  if (overheard != nullptr && absl::StartsWith(format, "method %s failed")) {
-    const std::pair<absl::string_view, absl::string_view> parts =
-        absl::StrSplit(text, absl::MaxSplits("failed: ", 1));
+void Hear(Overheard& heard, absl::string_view format,
+          const std::function<std::string()>& text) {
+  if (absl::StartsWith(format, "Status %d: Redirect")) {
+    ++heard.redirects;
+  } else if (absl::StartsWith(format, "Successfully connected")) {
+    heard.reached = true;
+  } else if (absl::StartsWith(format, "line=")) {
+    heard.answered = true;
+  } else if (absl::StartsWith(format, "RTP: missed")) {
+    heard.loss = true;
+  } else if (absl::StartsWith(format, "RTP: dropping old")) {
+    ++heard.old_packets;
+  } else if (absl::StartsWith(format, "SDP:")) {
+    heard.sdp = text();
+  } else if (absl::StartsWith(format, "method %s failed")) {
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(text(), absl::MaxSplits("failed: ", 1));
     int status = 0;
     if (absl::SimpleAtoi(parts.second.substr(0, 3), &status)) {
-      overheard->rtsp_status = status;
+      heard.rtsp_status = status;
     }
   }
-  const absl::string_view line = absl::StripAsciiWhitespace(text);
-  if (!line.empty()) {
-    LogDebug("media library", {{"text", MaskSecrets(line)}});
-  }
-}
-
-void InstallLibraryLog() {
-  static std::once_flag once;
-  std::call_once(once, [] { av_log_set_callback(OnLibraryLog); });
 }
 
 std::string AvError(int code) {
@@ -240,9 +205,7 @@ class LibavPacketSource::Impl {
         options_(options),
         policy_(policy),
         clock_(clock),
-        socket_guard_(policy) {
-    InstallLibraryLog();
-  }
+        socket_guard_(policy) {}
 
   ~Impl() {
     closing_ = true;
@@ -271,8 +234,11 @@ class LibavPacketSource::Impl {
     reach_deadline_ = clock_.SteadyNow() + kReachTimeout;
     const SocketGuard::Scope guarded(socket_guard_);
     socket_limit_ = kMaxAnswerBytes;
-    const Listening listening(heard_);
-    return Connect(heard_);
+    connecting_ = true;
+    const LibavListener listener = Listen();
+    absl::StatusOr<VideoParameters> parameters = Connect(heard_);
+    connecting_ = false;
+    return parameters;
   }
 
   absl::StatusOr<AccessUnit> Read() {
@@ -290,7 +256,7 @@ class LibavPacketSource::Impl {
     const SocketGuard::Scope guarded(
         socket_guard_,
         options_.transport == v1::TRANSPORT_UDP ? nullptr : &read_ahead_);
-    const Listening listening(heard_);
+    const LibavListener listener = Listen();
     while (true) {
       socket_limit_ = socket_guard_.received_bytes() + kMaxUnitBytes;
       const int error = av_read_frame(context_, packet_);
@@ -358,6 +324,13 @@ class LibavPacketSource::Impl {
   int64_t received_bytes() const { return received_bytes_; }
 
  private:
+  LibavListener Listen() {
+    return LibavListener([this](absl::string_view format,
+                                const std::function<std::string()>& text) {
+      Hear(heard_, format, text);
+    });
+  }
+
   // Every call into the library ends `timeout` from now.
   void Arm(absl::Duration timeout) {
     expired_ = false;
@@ -379,12 +352,12 @@ class LibavPacketSource::Impl {
       expired_ = true;
       return true;
     }
-    if (overheard != nullptr && !overheard->reached &&
+    if (connecting_ && !heard_.reached &&
         clock_.SteadyNow() >= reach_deadline_) {
       unreached_ = true;
       return true;
     }
-    if (overheard != nullptr && overheard->reached && !overheard->answered) {
+    if (connecting_ && heard_.reached && !heard_.answered) {
       // One that is silent before its first word will stay so: it hangs, or
       // has not yet come up.
       if (!answer_deadline_) {
@@ -411,7 +384,7 @@ class LibavPacketSource::Impl {
   // A redirect shows in the log and, where it leads elsewhere, as a changed URL
   // in the context.
   bool RedirectsAllowed() {
-    if (overheard != nullptr && overheard->redirects > kMaxRedirects) {
+    if (heard_.redirects > kMaxRedirects) {
       redirect_error_ = absl::UnavailableError(absl::StrCat(
           "the camera redirected more than ", kMaxRedirects, " times"));
       return false;
@@ -669,6 +642,7 @@ class LibavPacketSource::Impl {
   bool closing_ = false;
   bool first_read_ = true;
   SocketReadAhead read_ahead_;
+  bool connecting_ = false;
   Overheard heard_;
   // While the last unit was received, packets were missing.
   bool loss_before_ = false;

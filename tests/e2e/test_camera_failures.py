@@ -140,6 +140,16 @@ def test_a_connection_that_was_well_is_lost_and_made_anew(herd: Herd, camera: Ca
             assert wait_recovered(herd, lost[name])["connects"] == 2
 
 
+def test_a_camera_that_numbers_its_packets_anew_is_connected_anew_at_once(
+    herd: Herd, camera: Camera
+) -> None:
+    with Misbehaving(Options("renumber", target=str(camera.port), seconds=3)) as server:
+        herd.start_stream(server.url("third"), camera_id="anew", interval=0.5)
+        stream = herd.wait_stream("anew", lambda s: s["connects"] >= 2, 20, "connected anew")
+        assert "numbers its packets anew" in herd.log("capture")
+        herd.wait_captured("anew", stream["accounting"]["captured"] + 2)
+
+
 def test_a_redirect_is_followed(herd: Herd, camera: Camera) -> None:
     with Misbehaving(Options("redirect", target=camera.url("third"))) as server:
         herd.start_stream(server.url(), camera_id="moved", interval=0.5)

@@ -41,7 +41,7 @@ TABLE = {
         "OpenSSL": ["file"],
     },
     "services/capture": {
-        "FFmpeg": ["*packet_source", "decoder", "libav_connection"],
+        "FFmpeg": ["*packet_source", "decoder", "libav_connection", "libav_listener"],
         "libjpeg-turbo": ["jpeg_encoder", "jpeg_draw"],
         "GnuTLS": ["tls_verifier"],
         "gRPC": ["capture_service", "*_client", "call_registry"],

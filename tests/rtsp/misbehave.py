@@ -23,6 +23,8 @@ unreachable    answers no SYN, as if there were no such host
 lossy          passes --target through; of the RTP packets the share --loss is
                lost and the share --cut cut short
 jump           passes --target through; time stamps jump every --seconds
+renumber       passes --target through; after --seconds the packets' numbers go
+               back by 20,000
 headless       passes --target through without keyframes for --seconds
 endless-headers  DESCRIBE answered by headers that do not end
 many-tracks    3,000 video tracks
@@ -53,7 +55,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from relay import Harm, Relay, headless, jumping, lossy
+from relay import Harm, Relay, headless, jumping, lossy, renumbering
 
 MODES = (
     "refuse",
@@ -73,6 +75,7 @@ MODES = (
     "unreachable",
     "lossy",
     "jump",
+    "renumber",
     "headless",
     "endless-headers",
     "many-tracks",
@@ -83,7 +86,7 @@ MODES = (
     "huge-picture",
 )
 # A camera is behind them.
-PASSING = ("pass", "stall", "cut", "lossy", "jump", "headless")
+PASSING = ("pass", "stall", "cut", "lossy", "jump", "renumber", "headless")
 REASONS = {
     401: "Unauthorized",
     403: "Forbidden",
@@ -177,6 +180,8 @@ class Options:
             return lossy(self.loss, self.cut, self.seed)
         if self.mode == "jump":
             return jumping(self.seconds)
+        if self.mode == "renumber":
+            return renumbering(self.seconds)
         if self.mode == "headless":
             return headless(self.seconds)
         return lambda packet: packet

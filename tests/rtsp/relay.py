@@ -51,6 +51,18 @@ def jumping(seconds: float) -> Harm:
     return harm
 
 
+def renumbering(seconds: float) -> Harm:
+    """Once, after so many seconds, the packets' numbers go back."""
+    end = time.monotonic() + seconds
+
+    def harm(packet: bytes) -> bytes:
+        back = 20_000 if time.monotonic() >= end else 0
+        number = (int.from_bytes(packet[2:4], "big") - back) % (1 << 16)
+        return packet[:2] + number.to_bytes(2, "big") + packet[4:]
+
+    return harm
+
+
 def headless(seconds: float) -> Harm:
     """H.264 keyframes and parameter sets are lost for so long (RFC 6184 §5.2)."""
     end = time.monotonic() + seconds

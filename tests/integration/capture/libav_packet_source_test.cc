@@ -166,9 +166,8 @@ TEST_F(BadCameraTest, ASilentCameraHasAsLongAsAStall) {
 
 TEST_F(BadCameraTest, ACameraThatClosesIsUnavailable) {
   for (const char* how : {"close", "reset"}) {
-    EXPECT_THAT(Open({how}),
-                StatusIs(absl::StatusCode::kUnavailable,
-                         HasSubstr("closed the connection without an answer")));
+    EXPECT_THAT(Open({how}), StatusIs(absl::StatusCode::kUnavailable,
+                                      HasSubstr("closed the connection")));
   }
 }
 
