@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
-from camera import Loop, make_loop, parse_mount
+from camera import make_loop, parse_mount
 from conftest import HerdMaker
-from harness import LOOPS, VTEST, Camera, wait_for
+from harness import LOOPS, VTEST, Camera, Herd, wait_for
 from misbehave import Misbehaving, Options
 from records import kept_frames, spooled_frames
 
@@ -31,7 +31,7 @@ TILE = 40
 # everywhere; then the number, and below it each bit's opposite.
 BLOCKS = ",".join(
     f"drawbox=x={BLOCK * bit}:y={BLOCK * row}:w={BLOCK}:h={BLOCK}:t=fill:color={colour}"
-    + (f":enable='eq(mod(floor(n/{1 << bit})\\,2)\\,{value})'")
+    f":enable='eq(mod(floor(n/{1 << bit})\\,2)\\,{value})'"
     for bit in range(BITS)
     for row in (0, 1)
     for value, colour in ((row, "black"), (1 - row, "white"))
@@ -71,7 +71,7 @@ class Way:
 def numbered_pictures(mount: str) -> list[np.ndarray]:
     """Luma of each of a mount's pictures as every decoder gives it, 0..255."""
     parsed = parse_mount(mount)
-    loop: Loop = make_loop(parsed, LOOPS)
+    loop = make_loop(parsed, LOOPS)
     form = {"h265": "hevc", "mjpeg": "mjpeg"}.get(parsed.codec, "h264")
     done = subprocess.run(
         ["ffmpeg", "-v", "error", "-f", form, "-i", "-", "-vf", "extractplanes=y"]
@@ -143,46 +143,44 @@ def ways() -> list[Way]:
     return found
 
 
+def start_ways(herd: Herd, camera: Camera, stack: ExitStack) -> None:
+    """Starts a stream for each way, with a relay of its own before the camera."""
+    for seed, way in enumerate(ways()):
+        options = Options("lossy", target=str(camera.port), loss=way.loss, cut=way.cut, seed=seed)
+        relay = stack.enter_context(Misbehaving(options))
+        body = {
+            "rtsp_url": relay.url(way.mount),
+            "camera_id": way.name,
+            "interval_seconds": way.interval,
+            "sampling_mode": way.mode,
+            "transport": way.transport,
+        }
+        answer = herd.request("POST", "/api/v1/streams", body)
+        assert answer.status == 201, answer.text
+
+
 def judge_frames(make_herd: HerdMaker, wanted: int, timeout: float) -> None:
-    """Collects so many frames over lossy paths, and looks at each."""
+    """Collects so many frames over lossy ways, and looks at each."""
     herd = make_herd(keep_frames=True)
-    all_ways = ways()
     with Camera(*MOUNTS.values()) as camera, ExitStack() as stack:
-        pictures = {name: numbered_pictures(mount) for name, mount in MOUNTS.items()}
-        sessions = {}
-        for seed, way in enumerate(all_ways):
-            options = Options(
-                "lossy", target=str(camera.port), loss=way.loss, cut=way.cut, seed=seed
-            )
-            proxy = stack.enter_context(Misbehaving(options))
-            answer = herd.request(
-                "POST",
-                "/api/v1/streams",
-                {
-                    "rtsp_url": proxy.url(way.mount),
-                    "camera_id": way.name,
-                    "interval_seconds": way.interval,
-                    "sampling_mode": way.mode,
-                    "transport": way.transport,
-                },
-            )
-            assert answer.status == 201, answer.text
-            sessions[way.name] = answer.json["stream"]["session_id"]
+        start_ways(herd, camera, stack)
 
         def captured() -> int:
             return sum(s["accounting"]["captured"] for s in herd.streams())
 
         wait_for(lambda: captured() >= wanted, timeout, lambda: f"{captured()} frames", every=0.5)
-        for way in all_ways:
+        for way in ways():
             herd.request("POST", f"/api/v1/streams/{way.name}/stop")
-        streams = {s["camera_id"]: s for s in herd.streams()}
+        wait_for(lambda: all(s["state"] == "stopped" for s in herd.streams()), 10, "all stopped")
+    streams = {s["camera_id"]: s for s in herd.streams()}
 
     seen: dict[tuple[str, int], tuple[float, float]] = {}
-    for way in all_ways:
-        session = sessions[way.name]
-        kept = kept_frames(herd.folder / "kept", session)
-        frames = {**kept, **spooled_frames(herd.data, session)}
-        assert len(frames) == streams[way.name]["accounting"]["captured"]
+    pictures = {name: numbered_pictures(mount) for name, mount in MOUNTS.items()}
+    for way in ways():
+        stream = streams[way.name]
+        kept = kept_frames(herd.folder / "kept", stream["session_id"])
+        frames = {**kept, **spooled_frames(herd.data, stream["session_id"])}
+        assert len(frames) == stream["accounting"]["captured"]
         for number, jpeg in frames.items():
             seen[way.name, number] = judge(jpeg, pictures[way.mount])
     wrong = {
