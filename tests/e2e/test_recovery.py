@@ -65,6 +65,8 @@ class Patient:
             if self.fault:
                 self.rounds.append((self.fault, self.outage, sampled - self.returned))
             self.phase, self.until = "well", now + plan.well(self.random)
+        elif self.phase == "well" and now >= end:
+            self.phase = "done"
         elif self.phase == "well" and now >= self.until:
             self.outage = plan.outage(self.random)
             if now + self.outage > end:
