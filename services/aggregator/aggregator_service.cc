@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/aggregator/grid_renderer.h"
 #include "services/aggregator/page_token.h"
+#include "services/aggregator/record_export.h"
 #include "services/aggregator/record_picture.h"
 #include "services/common/camera_url.h"
 #include "services/common/grpc_status.h"
@@ -373,6 +374,65 @@ class AggregatorServiceImpl::RenderGridCall final
   HeldBytes held_;
 };
 
+// One call: the next piece is read when the one before it has been taken.
+class AggregatorServiceImpl::ExportCall final
+    : public grpc::ServerWriteReactor<v1::ExportRecordsResponse> {
+ public:
+  ExportCall(AggregatorServiceImpl& service,
+             grpc::CallbackServerContext* context,
+             const v1::ExportRecordsRequest& request)
+      : service_(service), context_(context) {
+    if (service_.exports_.fetch_add(1) >= service_.options_.max_exports) {
+      Finish(ToGrpcStatus(service_.Busy("too many exports run"), context_));
+      return;
+    }
+    const absl::Status status = Begin(request);
+    if (status.ok()) {
+      Go();
+    } else {
+      Finish(ToGrpcStatus(status, context_));
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    ok ? Go() : Finish(grpc::Status::CANCELLED);
+  }
+
+  void OnDone() override {
+    --service_.exports_;
+    delete this;
+  }
+
+ private:
+  absl::Status Begin(const v1::ExportRecordsRequest& request) {
+    v1::ListRecordsRequest fields;
+    fields.set_camera_id(request.camera_id());
+    if (request.has_since()) *fields.mutable_since() = request.since();
+    if (request.has_until()) *fields.mutable_until() = request.until();
+    RecordExport::Options options{.format = request.format(),
+                                  .line = service_.options_.line};
+    CAMHERD_ASSIGN_OR_RETURN(options.filter, MakeFilter(fields));
+    CAMHERD_ASSIGN_OR_RETURN(auto records,
+                             RecordExport::Create(options, service_.store_));
+    records_.emplace(std::move(records));
+    return absl::OkStatus();
+  }
+
+  void Go() {
+    absl::StatusOr<std::string> piece = records_->Next();
+    if (!piece.ok() || piece->empty()) {
+      return Finish(ToGrpcStatus(piece.status(), context_));
+    }
+    response_.set_chunk(*std::move(piece));
+    StartWrite(&response_);
+  }
+
+  AggregatorServiceImpl& service_;
+  grpc::CallbackServerContext* const context_;
+  std::optional<RecordExport> records_;
+  v1::ExportRecordsResponse response_;
+};
+
 AggregatorServiceImpl::AggregatorServiceImpl(
     const Options& options, BatchRecorder& recorder, RecordStore& store,
     CameraDirectory& cameras, GridArchive& grids, WorkerPool& calls)
@@ -449,6 +509,12 @@ grpc::ServerUnaryReactor* AggregatorServiceImpl::GetRecordImage(
   return RunUnary(context, [this, request, response] {
     return DoGetRecordImage(store_, *request, *response);
   });
+}
+
+grpc::ServerWriteReactor<v1::ExportRecordsResponse>*
+AggregatorServiceImpl::ExportRecords(grpc::CallbackServerContext* context,
+                                     const v1::ExportRecordsRequest* request) {
+  return new ExportCall(*this, context, *request);
 }
 
 grpc::ServerUnaryReactor* AggregatorServiceImpl::GetCamera(

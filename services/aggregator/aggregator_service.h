@@ -11,14 +11,14 @@
 #include "services/aggregator/batch_recorder.h"
 #include "services/aggregator/camera_directory.h"
 #include "services/aggregator/grid_archive.h"
+#include "services/aggregator/prediction_record.h"
 #include "services/aggregator/record_store.h"
 #include "services/common/worker_pool.h"
 
 namespace camherd::aggregator {
 
 // AggregatorService over the core: translates, and moves what may block off
-// gRPC's threads. WatchRecords, ExportRecords and ImportRecords answer
-// UNIMPLEMENTED.
+// gRPC's threads. WatchRecords and ImportRecords answer UNIMPLEMENTED.
 //
 // Pictures of calls under way are bounded in bytes; past the bound, and when
 // the queue of `calls` is full, a call is refused with RESOURCE_EXHAUSTED and a
@@ -33,6 +33,10 @@ class AggregatorServiceImpl final
     size_t max_batch_bytes = size_t{256} << 20;
     // Pictures of all calls under way.
     size_t max_inflight_bytes = size_t{256} << 20;
+    // Exports at once, each of which takes a thread of gRPC's while it reads.
+    int max_exports = 4;
+    // Of the lines that are exported.
+    LineOptions line = {};
     absl::Duration retry_delay = absl::Seconds(5);
   };
 
@@ -61,6 +65,9 @@ class AggregatorServiceImpl final
       grpc::CallbackServerContext* context,
       const v1::GetRecordImageRequest* request,
       v1::GetRecordImageResponse* response) override;
+  grpc::ServerWriteReactor<v1::ExportRecordsResponse>* ExportRecords(
+      grpc::CallbackServerContext* context,
+      const v1::ExportRecordsRequest* request) override;
   grpc::ServerUnaryReactor* GetCamera(grpc::CallbackServerContext* context,
                                       const v1::GetCameraRequest* request,
                                       v1::Camera* response) override;
@@ -79,6 +86,7 @@ class AggregatorServiceImpl final
  private:
   class AddBatchResultCall;
   class RenderGridCall;
+  class ExportCall;
   class HeldBytes;
 
   // Runs `work` on `calls_` and ends the call with its status.
@@ -94,6 +102,7 @@ class AggregatorServiceImpl final
   GridArchive& grids_;
   WorkerPool& calls_;
   std::atomic<size_t> inflight_bytes_{0};
+  std::atomic<int> exports_{0};
 };
 
 }  // namespace camherd::aggregator

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <opencv2/core/utility.hpp>
@@ -13,6 +14,7 @@
 #include "services/aggregator/camera_directory.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/disk_watch.h"
+#include "services/aggregator/export_command.h"
 #include "services/aggregator/grid_archive.h"
 #include "services/aggregator/predictions_file.h"
 #include "services/aggregator/sqlite_record_store.h"
@@ -82,6 +84,8 @@ absl::Status Serve(const AggregatorConfig& config) {
   AggregatorServiceImpl service(
       {.max_batch_bytes = config.max_batch_bytes,
        .max_inflight_bytes = config.max_inflight_bytes,
+       .line = {.timezone = config.timezone,
+                .per_frame = config.per_frame_records},
        .retry_delay = config.retry_delay},
       recorder, *store, *cameras, grids, calls);
   CAMHERD_ASSIGN_OR_RETURN(
@@ -105,10 +109,33 @@ absl::Status Serve(const AggregatorConfig& config) {
   return absl::OkStatus();
 }
 
+int Export(int argc, char** argv) {
+  ServiceArgs args = StartServiceMain(
+      argc, argv, "aggregator export",
+      "Writes the records to standard output, beside the running service too.",
+      ExportOptions(), /*command=*/true);
+  if (args.done) return args.exit_code;
+  ConfigSection section = args.config.Section("aggregator");
+  const absl::StatusOr<AggregatorConfig> config =
+      LoadAggregatorConfig(section, args.data_dir);
+  if (!config.ok()) {
+    LogError("configuration is not usable", {{"error", config.status()}});
+    return 2;
+  }
+  return RunExportCommand(
+      args.own, config->data_dir,
+      {.timezone = config->timezone, .per_frame = config->per_frame_records},
+      stdout, stderr);
+}
+
 int Main(int argc, char** argv) {
+  if (argc > 1 && argv[1] == absl::string_view("export")) {
+    return Export(argc - 1, argv + 1);
+  }
   ServiceArgs args = StartServiceMain(
       argc, argv, "aggregator",
-      "Enriches results, keeps records, writes predictions.json and grids.");
+      "Enriches results, keeps records, writes predictions.json and grids.\n"
+      "`camherd-aggregator export --help`: records as a file.");
   if (args.done) return args.exit_code;
   ConfigSection section = args.config.Section("aggregator");
   const absl::StatusOr<AggregatorConfig> config =

@@ -41,6 +41,12 @@ absl::StatusOr<std::unique_ptr<PictureFiles>> PictureFiles::Create(
   return files;
 }
 
+std::unique_ptr<PictureFiles> PictureFiles::OfAnother(
+    const std::string& data_dir) {
+  return std::unique_ptr<PictureFiles>(
+      new PictureFiles({.data_dir = data_dir}));
+}
+
 absl::Status PictureFiles::MakeFolder(const std::string& folder) {
   {
     absl::MutexLock lock(&mu_);

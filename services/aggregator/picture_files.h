@@ -37,6 +37,9 @@ class PictureFiles {
   static absl::StatusOr<std::unique_ptr<PictureFiles>> Create(
       const Options& options);
 
+  // To be read only, while another process has them.
+  static std::unique_ptr<PictureFiles> OfAnother(const std::string& data_dir);
+
   // Writes `<data>/<folder>/<name>`, in place of one of that name.
   // kResourceExhausted: the disk is full; nothing is left of the picture.
   absl::Status Write(const std::string& folder, const std::string& name,

@@ -156,7 +156,7 @@ absl::Status PredictionsFile::WriteCommitted() {
     CAMHERD_RETURN_IF_ERROR(OpenAgainIfChanged());
     CAMHERD_ASSIGN_OR_RETURN(
         const std::vector<StoredRecord> records,
-        store_.RecordsAfter(cursor_.last_record_id, kRecordsPerRead));
+        store_.RecordsAfter({}, cursor_.last_record_id, kRecordsPerRead));
     buffer_.clear();
     // Records that were removed since leave a gap.
     int64_t reached = records.empty() ? last : cursor_.last_record_id;

@@ -119,9 +119,9 @@ class RecordStore {
       const RecordFilter& filter, std::optional<RecordPosition> after,
       int limit) = 0;
 
-  // At most `limit` records with a greater id, in order of commit.
+  // At most `limit` records that fit, with a greater id, in order of commit.
   virtual absl::StatusOr<std::vector<StoredRecord>> RecordsAfter(
-      int64_t record_id, int limit) = 0;
+      const RecordFilter& filter, int64_t record_id, int limit) = 0;
 
   // 0 if there has been none.
   virtual int64_t LastRecordId() = 0;

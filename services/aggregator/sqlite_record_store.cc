@@ -2,9 +2,11 @@
 #include "services/aggregator/sqlite_record_store.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <map>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -51,6 +53,21 @@ absl::StatusOr<std::unique_ptr<SqliteRecordStore>> SqliteRecordStore::Create(
                                                  .sync = options.sync}));
   CAMHERD_RETURN_IF_ERROR(store->Open());
   store->committer_ = std::thread([s = store.get()] { s->CommitLoop(); });
+  return store;
+}
+
+absl::StatusOr<std::unique_ptr<SqliteRecordStore>>
+SqliteRecordStore::OpenToRead(const std::string& data_dir, Clock& clock) {
+  const std::string path = DatabaseFile(data_dir);
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    return absl::NotFoundError(
+        absl::StrCat("there are no records: ", path, " is not there"));
+  }
+  std::unique_ptr<SqliteRecordStore> store(
+      new SqliteRecordStore({.data_dir = data_dir}, clock));
+  store->pictures_ = PictureFiles::OfAnother(data_dir);
+  CAMHERD_RETURN_IF_ERROR(store->Open());
   return store;
 }
 
@@ -363,19 +380,35 @@ absl::StatusOr<std::vector<v1::Record>> SqliteRecordStore::ListRecords(
 }
 
 absl::StatusOr<std::vector<StoredRecord>> SqliteRecordStore::RecordsAfter(
-    int64_t record_id, int limit) {
+    const RecordFilter& filter, int64_t record_id, int limit) {
+  std::string where = "record_id>?1 AND captured_us >= ?2 AND captured_us < ?3";
+  if (!filter.camera_id.empty()) absl::StrAppend(&where, " AND camera_id=?4");
+  if (!filter.session_id.empty()) absl::StrAppend(&where, " AND session_id=?5");
+  if (!filter.class_name.empty()) {
+    absl::StrAppend(&where,
+                    " AND EXISTS(SELECT 1 FROM detections d WHERE "
+                    "d.record_id=k.record_id AND d.class_name=?6)");
+  }
+  if (!filter.complaint_type.empty()) {
+    absl::StrAppend(&where,
+                    " AND EXISTS(SELECT 1 FROM complaints c WHERE "
+                    "c.record_id=k.record_id AND c.complaint_type=?7)");
+  }
   absl::MutexLock lock(&reader_mu_);
   std::vector<StoredRecord> records;
   CAMHERD_RETURN_IF_ERROR(reader_->Query(
-      "SELECT record_id, recorded_us, record FROM records "
-      "WHERE record_id>? ORDER BY record_id LIMIT ?",
+      absl::StrCat(
+          "SELECT record_id, recorded_us, record FROM records k WHERE ", where,
+          " ORDER BY record_id LIMIT ?8"),
       [&](const SqliteDb::Row& row) -> absl::Status {
         reader_mu_.AssertHeld();
         CAMHERD_ASSIGN_OR_RETURN(StoredRecord stored, ReadRow(row));
         records.push_back(std::move(stored));
         return absl::OkStatus();
       },
-      record_id, limit));
+      record_id, absl::ToUnixMicros(filter.since),
+      absl::ToUnixMicros(filter.until), filter.camera_id, filter.session_id,
+      filter.class_name, filter.complaint_type, limit));
   return records;
 }
 

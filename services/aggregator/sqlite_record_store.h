@@ -53,6 +53,10 @@ class SqliteRecordStore : public RecordStore {
   // a newer program. `clock` must outlive the store.
   static absl::StatusOr<std::unique_ptr<SqliteRecordStore>> Create(
       const Options& options, Clock& clock);
+  // Opens the store that is there beside the service that has it, to be read
+  // only. kNotFound: there is none; else as Create.
+  static absl::StatusOr<std::unique_ptr<SqliteRecordStore>> OpenToRead(
+      const std::string& data_dir, Clock& clock);
   ~SqliteRecordStore() override;
 
   void Append(NewRecord record, AppendDone done) override;
@@ -60,8 +64,8 @@ class SqliteRecordStore : public RecordStore {
   absl::StatusOr<std::vector<v1::Record>> ListRecords(
       const RecordFilter& filter, std::optional<RecordPosition> after,
       int limit) override;
-  absl::StatusOr<std::vector<StoredRecord>> RecordsAfter(int64_t record_id,
-                                                         int limit) override;
+  absl::StatusOr<std::vector<StoredRecord>> RecordsAfter(
+      const RecordFilter& filter, int64_t record_id, int limit) override;
   int64_t LastRecordId() override { return last_record_id_.load(); }
   absl::StatusOr<std::string> ReadPicture(
       const StoredPicture& picture) override;

@@ -91,7 +91,8 @@ void KeepFreedMemory() {
 
 ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
                              absl::string_view description,
-                             const std::vector<ServiceOption>& own) {
+                             const std::vector<ServiceOption>& own,
+                             bool command) {
   const std::string program = absl::StrCat("camherd-", service);
   // The service's own options follow from kOwn on.
   enum Option { kConfig = 1000, kDataDir, kCheckConfig, kHelp, kVersion, kOwn };
@@ -109,7 +110,6 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
   }
   options.push_back({nullptr, 0, nullptr, 0});
   ServiceArgs args;
-  bool command = false;
   std::string config_path;
   optind = 0;
   opterr = 0;

@@ -46,10 +46,12 @@ struct ServiceArgs {
 // Parses --config, --data-dir, --check-config, --help, --version and `own`;
 // loads the configuration; sets up the log with common.log_level and
 // common.log_format. Blocks SIGTERM and SIGINT (see ShutdownSignal) before any
-// thread starts and ignores SIGPIPE.
+// thread starts and ignores SIGPIPE. `command`: as if an option with it were
+// given.
 ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
                              absl::string_view description,
-                             const std::vector<ServiceOption>& own = {});
+                             const std::vector<ServiceOption>& own = {},
+                             bool command = false);
 
 // Has the allocator keep up to 16 MiB of freed memory an arena. With glibc's
 // defaults the memory of each 250 KB message is given back, mapped and cleared

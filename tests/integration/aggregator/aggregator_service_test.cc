@@ -20,6 +20,7 @@
 #include "services/common/grpc_server.h"
 #include "services/common/grpc_status.h"
 #include "services/common/retry_delay.h"
+#include "services/common/status_macros.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -101,6 +102,18 @@ class AggregatorServiceTest : public ::testing::Test {
         BatchRecorder::Options{.keep_detected = keep_detected_}, *store_,
         *cameras_, disk_, predictions_.get(), clock_, *metrics_);
     return *recorder_;
+  }
+
+  // The whole file.
+  absl::StatusOr<std::string> Export(const v1::ExportRecordsRequest& request) {
+    grpc::ClientContext context;
+    Prepare(context);
+    const auto reader = stub_->ExportRecords(&context, request);
+    std::string file;
+    v1::ExportRecordsResponse piece;
+    while (reader->Read(&piece)) file += piece.chunk();
+    CAMHERD_RETURN_IF_ERROR(FromGrpcStatus(reader->Finish()));
+    return file;
   }
 
   // Sends header and the pictures of those frames.
@@ -402,10 +415,36 @@ TEST_F(AggregatorServiceTest, KeepsCamerasThroughTheApi) {
 TEST_F(AggregatorServiceTest, WhatIsNotBuiltYetSaysSo) {
   grpc::ClientContext context;
   Prepare(context);
-  v1::ExportRecordsResponse chunk;
-  auto reader = stub_->ExportRecords(&context, v1::ExportRecordsRequest());
-  EXPECT_FALSE(reader->Read(&chunk));
+  v1::WatchRecordsResponse event;
+  auto reader = stub_->WatchRecords(&context, v1::WatchRecordsRequest());
+  EXPECT_FALSE(reader->Read(&event));
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(AggregatorServiceTest, AnExportHasTheLinesOfTheFile) {
+  for (int batch = 1; batch <= 3; ++batch) {
+    ASSERT_THAT(Add(MakeHeader("s", batch), {0}), IsOk());
+  }
+  ASSERT_TRUE(predictions_->WaitUntilCaughtUp(kWait));
+  v1::ExportRecordsRequest request;
+  request.set_format(v1::EXPORT_FORMAT_JSONL);
+  EXPECT_EQ(Export(request).value(), ReadText(dir_ / "predictions.json"));
+  request.set_camera_id("CAM-002");
+  EXPECT_EQ(Export(request).value(), "");
+  request.set_camera_id("../x");
+  EXPECT_THAT(Export(request), StatusIs(absl::StatusCode::kInvalidArgument,
+                                        HasSubstr("camera_id")));
+  request.Clear();
+  EXPECT_THAT(Export(request), StatusIs(absl::StatusCode::kInvalidArgument,
+                                        HasSubstr("format")));
+}
+
+TEST_F(AggregatorServiceTest, MoreExportsThanAreAllowedAreRefused) {
+  Start({.max_exports = 0});
+  v1::ExportRecordsRequest request;
+  request.set_format(v1::EXPORT_FORMAT_CSV);
+  EXPECT_THAT(Export(request), StatusIs(absl::StatusCode::kResourceExhausted,
+                                        HasSubstr("exports")));
 }
 
 }  // namespace

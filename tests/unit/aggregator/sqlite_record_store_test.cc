@@ -182,7 +182,7 @@ TEST_F(SqliteRecordStoreTest, IdsAscendInOrderOfCommitWhenTheClockGoesBack) {
   Append(MakeHeader("s", 1));
   clock_.StepWallClock(-absl::Hours(1));
   Append(MakeHeader("s", 2));
-  const auto records = store_->RecordsAfter(0, 10).value();
+  const auto records = store_->RecordsAfter({}, 0, 10).value();
   ASSERT_THAT(records, SizeIs(2));
   EXPECT_EQ(records[1].record.batch_seq(), 2);
   EXPECT_LT(FromProto(records[1].record.recorded_at()),
