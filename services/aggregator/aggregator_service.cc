@@ -186,8 +186,14 @@ absl::Status DoListCameras(CameraDirectory& cameras,
         ReadPageToken(request.page_token(), FilterOf(request), 1));
     after = fields[0];
   }
-  std::vector<v1::Camera> list =
-      cameras.List(after, static_cast<size_t>(page_size) + 1);
+  if (request.after_revision() < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "after_revision must not be negative, got ", request.after_revision()));
+  }
+  // Before the cameras: a change in between is told twice rather than never.
+  response.set_revision(cameras.revision());
+  std::vector<v1::Camera> list = cameras.List(
+      after, static_cast<size_t>(page_size) + 1, request.after_revision());
   if (list.size() > static_cast<size_t>(page_size)) {
     list.pop_back();
     response.set_next_page_token(

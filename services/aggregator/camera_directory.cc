@@ -3,10 +3,13 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "services/aggregator/camera_csv.h"
 #include "services/common/camera_url.h"
@@ -21,7 +24,9 @@ namespace {
 constexpr size_t kMaxLoggedRows = 20;
 constexpr size_t kMaxWarned = 10000;
 constexpr size_t kMaxNameBytes = 200;
-constexpr int kMaxAreas = 100;
+constexpr int kMaxAreas = 32;
+constexpr int kMaxClasses = 100;
+constexpr size_t kMaxLabel = 64;
 
 absl::Status CheckDegrees(absl::string_view field, bool present, double value,
                           double limit) {
@@ -32,20 +37,89 @@ absl::Status CheckDegrees(absl::string_view field, bool present, double value,
       field, " must be in [", -limit, ", ", limit, "], got ", value));
 }
 
-absl::Status CheckPolygon(absl::string_view field, const v1::Polygon& polygon) {
+absl::Status CheckCount(absl::string_view field, int count, int limit) {
+  if (count <= limit) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " must number at most ", limit, ", got ", count));
+}
+
+// A name of a zone or class: 1..64 bytes, none of them for control.
+absl::Status CheckLabel(absl::string_view field, absl::string_view name) {
+  const bool readable = std::none_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_iscntrl(static_cast<unsigned char>(c));
+  });
+  if (readable && !name.empty() && name.size() <= kMaxLabel) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " must have 1..", kMaxLabel, " bytes, got \"",
+                   absl::CHexEscape(name.substr(0, kMaxLabel)), "\""));
+}
+
+absl::Status CheckClasses(
+    const std::string& field,
+    const google::protobuf::RepeatedPtrField<std::string>& classes) {
+  CAMHERD_RETURN_IF_ERROR(CheckCount(field, classes.size(), kMaxClasses));
+  for (int i = 0; i < classes.size(); ++i) {
+    CAMHERD_RETURN_IF_ERROR(
+        CheckLabel(absl::StrCat(field, "[", i, "]"), classes[i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPolygon(const std::string& field,
+                          const v1::Polygon& polygon) {
   if (polygon.points_size() < 3 || polygon.points_size() > 64) {
     return absl::InvalidArgumentError(absl::StrCat(
         field, ".points must number 3..64, got ", polygon.points_size()));
   }
-  for (const v1::Point& point : polygon.points()) {
-    for (const double share : {point.x(), point.y()}) {
+  for (int i = 0; i < polygon.points_size(); ++i) {
+    const v1::Point& point = polygon.points(i);
+    for (const auto& [axis, share] :
+         {std::pair{"x", point.x()}, std::pair{"y", point.y()}}) {
       if (!(share >= 0 && share <= 1)) {
         return absl::InvalidArgumentError(
-            absl::StrCat(field, ".points must be in [0, 1], got ", share));
+            absl::StrCat(field, ".points[", i, "].", axis,
+                         " must be in [0, 1], got ", share));
       }
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckAreas(const v1::Camera& camera) {
+  CAMHERD_RETURN_IF_ERROR(
+      CheckCount("privacy_masks", camera.privacy_masks_size(), kMaxAreas));
+  for (int i = 0; i < camera.privacy_masks_size(); ++i) {
+    CAMHERD_RETURN_IF_ERROR(CheckPolygon(absl::StrCat("privacy_masks[", i, "]"),
+                                         camera.privacy_masks(i)));
+  }
+  CAMHERD_RETURN_IF_ERROR(CheckCount("zones", camera.zones_size(), kMaxAreas));
+  std::set<absl::string_view> names;
+  for (int i = 0; i < camera.zones_size(); ++i) {
+    const v1::Zone& zone = camera.zones(i);
+    const std::string field = absl::StrCat("zones[", i, "]");
+    CAMHERD_RETURN_IF_ERROR(
+        CheckLabel(absl::StrCat(field, ".name"), zone.name()));
+    if (!names.insert(zone.name()).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          field, ".name must be unique in zones, got \"", zone.name(), "\""));
+    }
+    CAMHERD_RETURN_IF_ERROR(
+        CheckPolygon(absl::StrCat(field, ".area"), zone.area()));
+    CAMHERD_RETURN_IF_ERROR(
+        CheckClasses(absl::StrCat(field, ".classes"), zone.classes()));
+  }
+  CAMHERD_RETURN_IF_ERROR(CheckCount(
+      "class_thresholds", camera.class_thresholds_size(), kMaxClasses));
+  for (const auto& [name, score] : camera.class_thresholds()) {
+    CAMHERD_RETURN_IF_ERROR(CheckLabel("class_thresholds", name));
+    if (!(score >= 0 && score <= 1)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "class_thresholds.", name, " must be in [0, 1], got ", score));
+    }
+  }
+  return CheckClasses("classes", camera.classes());
 }
 
 absl::Status CheckCamera(const v1::Camera& camera) {
@@ -64,25 +138,7 @@ absl::Status CheckCamera(const v1::Camera& camera) {
       CheckDegrees("latitude", camera.has_latitude(), camera.latitude(), 90));
   CAMHERD_RETURN_IF_ERROR(CheckDegrees("longitude", camera.has_longitude(),
                                        camera.longitude(), 180));
-  if (camera.privacy_masks_size() > kMaxAreas ||
-      camera.zones_size() > kMaxAreas) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "privacy_masks and zones must number at most ", kMaxAreas, ", got ",
-        camera.privacy_masks_size(), " and ", camera.zones_size()));
-  }
-  for (const v1::Polygon& mask : camera.privacy_masks()) {
-    CAMHERD_RETURN_IF_ERROR(CheckPolygon("privacy_masks", mask));
-  }
-  for (const v1::Zone& zone : camera.zones()) {
-    CAMHERD_RETURN_IF_ERROR(CheckPolygon("zones.area", zone.area()));
-  }
-  for (const auto& [name, score] : camera.class_thresholds()) {
-    if (!(score >= 0 && score <= 1)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("class_thresholds must be in [0, 1], got ", score));
-    }
-  }
-  return absl::OkStatus();
+  return CheckAreas(camera);
 }
 
 // What tells one state of a file from another; empty: there is no file.
@@ -113,6 +169,8 @@ absl::StatusOr<std::unique_ptr<CameraDirectory>> CameraDirectory::Create(
     absl::MutexLock lock(&directory->mu_);
     for (StoredCamera& camera : stored) {
       const std::string id = camera.camera.camera_id();
+      directory->revision_ =
+          std::max(directory->revision_, camera.camera.revision());
       directory->cameras_[id] = std::move(camera);
     }
     metrics.SetCameras(directory->cameras_.size());
@@ -217,31 +275,45 @@ std::optional<v1::Camera> CameraDirectory::FindForRecord(
 }
 
 std::vector<v1::Camera> CameraDirectory::List(const std::string& after,
-                                              size_t limit) const {
+                                              size_t limit,
+                                              int64_t after_revision) const {
   absl::MutexLock lock(&mu_);
   std::vector<v1::Camera> cameras;
   for (auto it = cameras_.upper_bound(after);
        it != cameras_.end() && cameras.size() < limit; ++it) {
-    cameras.push_back(it->second.camera);
+    const v1::Camera& camera = it->second.camera;
+    if (after_revision > 0 && camera.revision() <= after_revision) continue;
+    cameras.push_back(camera);
   }
   return cameras;
+}
+
+int64_t CameraDirectory::revision() const {
+  absl::MutexLock lock(&mu_);
+  return revision_;
+}
+
+int64_t CameraDirectory::NextRevision() const {
+  return std::max(revision_ + 1, absl::ToUnixMicros(clock_.Now()));
 }
 
 absl::StatusOr<v1::Camera> CameraDirectory::Upsert(const v1::Camera& camera) {
   CAMHERD_RETURN_IF_ERROR(CheckCamera(camera));
   absl::MutexLock change_lock(&change_mu_);
   StoredCamera stored;
+  stored.camera = camera;
   {
     absl::MutexLock lock(&mu_);
     const auto found = cameras_.find(camera.camera_id());
     if (found != cameras_.end()) stored.csv_row = found->second.csv_row;
+    stored.camera.set_revision(NextRevision());
   }
-  stored.camera = camera;
   *stored.camera.mutable_updated_at() = ToProto(clock_.Now());
   stored.camera.set_updated_by("api");
   CAMHERD_RETURN_IF_ERROR(store_.PutCameras({stored}));
   absl::MutexLock lock(&mu_);
   cameras_[camera.camera_id()] = stored;
+  revision_ = stored.camera.revision();
   warned_.erase(camera.camera_id());
   metrics_.SetCameras(cameras_.size());
   return stored.camera;
@@ -269,6 +341,8 @@ absl::StatusOr<v1::ImportCamerasResponse> CameraDirectory::Import(
   std::vector<StoredCamera> changed;
   {
     absl::MutexLock lock(&mu_);
+    // One for all rows: they are stored together.
+    const int64_t revision = NextRevision();
     for (const CameraRow& row : parsed.rows) {
       const auto found = cameras_.find(row.camera_id);
       if (found != cameras_.end() && found->second.csv_row == row.canonical) {
@@ -288,6 +362,7 @@ absl::StatusOr<v1::ImportCamerasResponse> CameraDirectory::Import(
       if (row.has_name) camera.camera.set_name(row.name);
       *camera.camera.mutable_updated_at() = now;
       camera.camera.set_updated_by("csv");
+      camera.camera.set_revision(revision);
       camera.csv_row = row.canonical;
       changed.push_back(std::move(camera));
     }
@@ -298,6 +373,7 @@ absl::StatusOr<v1::ImportCamerasResponse> CameraDirectory::Import(
   for (StoredCamera& camera : changed) {
     const std::string id = camera.camera.camera_id();
     warned_.erase(id);
+    revision_ = camera.camera.revision();
     cameras_[id] = std::move(camera);
   }
   metrics_.SetCameras(cameras_.size());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,14 +25,20 @@
 
 namespace camherd::aggregator {
 
-// Where the cameras are. It holds all cameras in memory, keeps them in the
-// record store, and imports the CSV at start and whenever the file changes.
+// Where the cameras are, and what of their pictures counts. It holds all
+// cameras in memory, keeps them in the record store, and imports the CSV at
+// start and whenever the file changes.
 //
 // CSV and API meet by one rule: the later change counts. An import compares
 // each row with the row it imported last for that camera: one that changed
 // replaces place (and name, where the file has that column); one that did not
 // leaves alone what the API set since. A row that is gone from the file leaves
-// the camera as it is, since its records go on pointing at it.
+// the camera as it is, since its records go on pointing at it. Masks, zones,
+// thresholds and classes are the API's alone.
+//
+// Every change has a revision: microseconds since 1970, or one more than the
+// last where the clock has not moved on. By time, so that the revisions of a
+// store that was begun anew do not repeat those of the one before.
 //
 // A bad row is logged with its line and counted; the others load. A file that
 // is missing is fine; one that cannot be read is logged and tried again when
@@ -65,8 +72,13 @@ class CameraDirectory {
   // As Find; the first time that a camera's place is not known it is logged.
   std::optional<v1::Camera> FindForRecord(const std::string& camera_id);
 
-  // At most `limit` cameras in order of id, those after `after`.
-  std::vector<v1::Camera> List(const std::string& after, size_t limit) const;
+  // At most `limit` cameras in order of id, those after `after` and of a
+  // revision over `after_revision` (0: of any).
+  std::vector<v1::Camera> List(const std::string& after, size_t limit,
+                               int64_t after_revision = 0) const;
+
+  // The latest; 1: nothing has changed yet.
+  int64_t revision() const;
 
   // Adds or replaces; answers the camera as stored. kInvalidArgument naming
   // field and value.
@@ -80,6 +92,7 @@ class CameraDirectory {
   CameraDirectory(const Options& options, RecordStore& store, Clock& clock,
                   AggregatorMetrics& metrics);
   void WatchLoop();
+  int64_t NextRevision() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   RecordStore& store_;
@@ -93,6 +106,7 @@ class CameraDirectory {
 
   mutable absl::Mutex mu_;
   std::map<std::string, StoredCamera> cameras_ ABSL_GUARDED_BY(mu_);
+  int64_t revision_ ABSL_GUARDED_BY(mu_) = 1;
   // Cameras whose missing place has been logged; bounded.
   std::set<std::string> warned_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

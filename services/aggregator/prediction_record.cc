@@ -365,6 +365,7 @@ class LineWriter {
     WriteFrames();
     WriteModels();
     WriteDetectionFrames();
+    WriteDetectionZones();
     WriteEvidence();
     json_.EndObject();
   }
@@ -420,6 +421,32 @@ class LineWriter {
       json_.BeginArray();
       for (const v1::Detection& detection : section.detections()) {
         if (Shown(detection)) json_.Int(detection.frame_index());
+      }
+      json_.EndArray();
+    }
+    json_.EndObject();
+  }
+
+  // In the order of the section's detections; only of cameras with zones.
+  void WriteDetectionZones() {
+    const auto has_zone = [](const v1::Detection& d) {
+      return !d.zone().empty();
+    };
+    const auto has_zones = [&](const v1::RecordSection& section) {
+      return std::any_of(section.detections().begin(),
+                         section.detections().end(), has_zone);
+    };
+    if (std::none_of(record_.sections().begin(), record_.sections().end(),
+                     has_zones)) {
+      return;
+    }
+    json_.Key("detection_zones");
+    json_.BeginObject();
+    for (const v1::RecordSection& section : record_.sections()) {
+      json_.Key(section.name());
+      json_.BeginArray();
+      for (const v1::Detection& detection : section.detections()) {
+        if (Shown(detection)) json_.String(detection.zone());
       }
       json_.EndArray();
     }

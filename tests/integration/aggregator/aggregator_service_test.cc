@@ -407,6 +407,20 @@ TEST_F(AggregatorServiceTest, KeepsCamerasThroughTheApi) {
   const auto second = Call(&v1::AggregatorService::Stub::ListCameras, list);
   ASSERT_THAT(second->cameras(), SizeIs(1));
   EXPECT_EQ(second->cameras(0).camera_id(), "CAM-003");
+  list.Clear();
+  list.set_after_revision(first->revision());
+  auto changed = Call(&v1::AggregatorService::Stub::ListCameras, list);
+  EXPECT_THAT(changed->cameras(), SizeIs(0));
+  EXPECT_EQ(changed->revision(), first->revision());
+  ASSERT_THAT(Call(&v1::AggregatorService::Stub::UpsertCamera, upsert), IsOk());
+  changed = Call(&v1::AggregatorService::Stub::ListCameras, list);
+  ASSERT_THAT(changed->cameras(), SizeIs(1));
+  EXPECT_EQ(changed->cameras(0).camera_id(), "CAM-002");
+  EXPECT_EQ(changed->cameras(0).revision(), changed->revision());
+  list.set_after_revision(-1);
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::ListCameras, list),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("after_revision")));
   get.set_camera_id("CAM-009");
   EXPECT_THAT(Call(&v1::AggregatorService::Stub::GetCamera, get),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("CAM-009")));

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -167,6 +169,141 @@ TEST_F(CameraDirectoryTest, RefusesABadCameraByFieldAndValue) {
   EXPECT_THAT(
       cameras_->Upsert(camera),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("together")));
+}
+
+class CameraAreasTest : public CameraDirectoryTest {
+ protected:
+  static void AddTriangle(v1::Polygon& polygon) {
+    for (const double x : {0.1, 0.5, 0.9}) {
+      v1::Point& point = *polygon.add_points();
+      point.set_x(x);
+      point.set_y(x == 0.5 ? 1 : 0);
+    }
+  }
+
+  // A camera that has one of all, and is good.
+  static v1::Camera Camera() {
+    v1::Camera camera;
+    camera.set_camera_id("CAM-1");
+    AddTriangle(*camera.add_privacy_masks());
+    v1::Zone& zone = *camera.add_zones();
+    zone.set_name("road");
+    AddTriangle(*zone.mutable_area());
+    zone.add_classes("dog");
+    (*camera.mutable_class_thresholds())["dog"] = 0.5;
+    camera.add_classes("dog");
+    return camera;
+  }
+
+  void ExpectRefused(const v1::Camera& camera, const std::string& message) {
+    EXPECT_THAT(
+        cameras_->Upsert(camera),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
+    EXPECT_FALSE(cameras_->Find("CAM-1").has_value());
+  }
+};
+
+TEST_F(CameraAreasTest, AreKeptOverARestart) {
+  const v1::Camera stored = cameras_->Upsert(Camera()).value();
+  Open();
+  EXPECT_EQ(cameras_->Find("CAM-1")->SerializeAsString(),
+            stored.SerializeAsString());
+  EXPECT_EQ(stored.privacy_masks(0).points(1).y(), 1);
+}
+
+TEST_F(CameraAreasTest, AnUpsertReplacesThemAndACsvRowDoesNot) {
+  ASSERT_THAT(cameras_->Upsert(Camera()), IsOk());
+  PutCsv("CAM-1,26,80\n");
+  EXPECT_EQ(cameras_->Find("CAM-1")->privacy_masks_size(), 1);
+  EXPECT_EQ(cameras_->Find("CAM-1")->zones_size(), 1);
+  EXPECT_EQ(cameras_->Find("CAM-1")->classes_size(), 1);
+  SetLatitude("CAM-2", 1);
+  v1::Camera bare;
+  bare.set_camera_id("CAM-1");
+  ASSERT_THAT(cameras_->Upsert(bare), IsOk());
+  EXPECT_EQ(cameras_->Find("CAM-1")->privacy_masks_size(), 0);
+  EXPECT_FALSE(cameras_->Find("CAM-1")->has_latitude());
+}
+
+TEST_F(CameraAreasTest, RefusesABadMask) {
+  v1::Camera camera = Camera();
+  camera.mutable_privacy_masks(0)->mutable_points()->RemoveLast();
+  ExpectRefused(camera, "privacy_masks[0].points must number 3..64, got 2");
+  camera = Camera();
+  for (int i = 3; i < 65; ++i) camera.mutable_privacy_masks(0)->add_points();
+  ExpectRefused(camera, "privacy_masks[0].points must number 3..64, got 65");
+  for (const double bad : {-0.01, 1.01, std::nan(""), HUGE_VAL}) {
+    camera = Camera();
+    camera.mutable_privacy_masks(0)->mutable_points(2)->set_y(bad);
+    ExpectRefused(camera, "privacy_masks[0].points[2].y must be in [0, 1]");
+  }
+  camera = Camera();
+  for (int i = 1; i < 33; ++i) AddTriangle(*camera.add_privacy_masks());
+  ExpectRefused(camera, "privacy_masks must number at most 32, got 33");
+}
+
+TEST_F(CameraAreasTest, RefusesABadZone) {
+  v1::Camera camera = Camera();
+  *camera.add_zones() = camera.zones(0);
+  ExpectRefused(camera, "zones[1].name must be unique in zones, got \"road\"");
+  for (const std::string& bad :
+       {std::string(), std::string(65, 'a'), std::string("a\nb")}) {
+    camera = Camera();
+    camera.mutable_zones(0)->set_name(bad);
+    ExpectRefused(camera, "zones[0].name must have 1..64 bytes");
+  }
+  camera = Camera();
+  camera.mutable_zones(0)->clear_area();
+  ExpectRefused(camera, "zones[0].area.points must number 3..64, got 0");
+  camera = Camera();
+  camera.mutable_zones(0)->add_classes("");
+  ExpectRefused(camera, "zones[0].classes[1] must have 1..64 bytes, got \"\"");
+  camera = Camera();
+  for (int i = 1; i < 33; ++i) {
+    *camera.add_zones() = camera.zones(0);
+    camera.mutable_zones(i)->set_name(std::string(static_cast<size_t>(i), 'z'));
+  }
+  ExpectRefused(camera, "zones must number at most 32, got 33");
+}
+
+TEST_F(CameraAreasTest, RefusesABadThresholdOrClass) {
+  v1::Camera camera = Camera();
+  (*camera.mutable_class_thresholds())["cow"] = 1.5;
+  ExpectRefused(camera, "class_thresholds.cow must be in [0, 1], got 1.5");
+  camera = Camera();
+  (*camera.mutable_class_thresholds())["cow"] = std::nan("");
+  ExpectRefused(camera, "class_thresholds.cow must be in [0, 1], got nan");
+  camera = Camera();
+  for (int i = 0; i < 101; ++i) camera.add_classes("dog");
+  ExpectRefused(camera, "classes must number at most 100, got 102");
+}
+
+TEST_F(CameraDirectoryTest, EveryChangeRaisesTheRevision) {
+  EXPECT_EQ(cameras_->revision(), 1);
+  SetLatitude("CAM-1", 1);
+  const int64_t first = cameras_->revision();
+  SetLatitude("CAM-2", 1);
+  const int64_t second = cameras_->revision();
+  EXPECT_GT(second, first);
+  EXPECT_EQ(cameras_->Find("CAM-2")->revision(), second);
+  ASSERT_THAT(cameras_->List("", 10, first), SizeIs(1));
+  EXPECT_EQ(cameras_->List("", 10, first)[0].camera_id(), "CAM-2");
+  PutCsv("CAM-1,26,80\nCAM-3,26,80\n");
+  EXPECT_GT(cameras_->revision(), second);
+  EXPECT_THAT(cameras_->List("", 10, second), SizeIs(2));
+  EXPECT_THAT(cameras_->List("", 10, cameras_->revision()), SizeIs(0));
+  EXPECT_THAT(cameras_->List("", 10, 0), SizeIs(3));
+}
+
+TEST_F(CameraDirectoryTest, RevisionsGoOnAfterARestartAndAClockThatWentBack) {
+  clock_.Advance(absl::Hours(1));
+  SetLatitude("CAM-1", 1);
+  const int64_t before = cameras_->revision();
+  clock_.StepWallClock(-absl::Hours(2));
+  Open();
+  EXPECT_EQ(cameras_->revision(), before);
+  SetLatitude("CAM-1", 2);
+  EXPECT_GT(cameras_->revision(), before);
 }
 
 TEST_F(CameraDirectoryTest, ListsInOrderOfIdFromAfterTheOneGiven) {
