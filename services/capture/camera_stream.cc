@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "services/common/log.h"
@@ -265,7 +266,7 @@ CameraStream::Ended CameraStream::ReadUntilItEnds(PacketSource& source) {
       ChangeState([&](v1::StateChanged& state) {
         emit_mu_.AssertHeld();
         state.set_state(v1::STREAM_STATE_RUNNING);
-        state.set_reason(disk_error_);
+        state.set_reason(RunningReason());
         state.set_retry_after_seconds(0);
         state.set_codec(std::string(CodecName(parameters_.codec)));
         state.set_local_ip(source.local_ip());
@@ -289,9 +290,10 @@ void CameraStream::OnAccessUnit(const AccessUnit& unit) {
 void CameraStream::Dispatch(FramePicker::Picked picked) {
   for (DecodeTask& task : picked.tasks) Submit(std::move(task));
   for (const FramePicker::Missed& missed : picked.missed) {
-    EmitMissed(missed.count, paused_ && missed.reason != kMissedNotConnected
-                                 ? absl::string_view(pause_reason_)
-                                 : missed.reason);
+    EmitMissed(missed.count,
+               !PauseReason().empty() && missed.reason != kMissedNotConnected
+                   ? PauseReason()
+                   : missed.reason);
   }
   if (picked.gop_overflow && !overflow_told_) {
     overflow_told_ = true;
@@ -304,6 +306,11 @@ void CameraStream::Dispatch(FramePicker::Picked picked) {
   }
 }
 
+absl::string_view CameraStream::PauseReason() const {
+  if (assignment_.camera_unknown()) return kMissedCameraUnknown;
+  return paused_ ? absl::string_view(pause_reason_) : absl::string_view();
+}
+
 void CameraStream::EndSequence() {
   context_.pool.Add(strand_, [this](DecodeThread&) {
     const TaskScope scope(tag_, context_.options.hang_after, context_.clock);
@@ -313,8 +320,8 @@ void CameraStream::EndSequence() {
 
 void CameraStream::Submit(DecodeTask task) {
   const bool sample = task.sample;
-  if (sample && paused_) {
-    EmitMissed(1, pause_reason_);
+  if (sample && !PauseReason().empty()) {
+    EmitMissed(1, PauseReason());
     picker_->TakeBack(std::move(task));
     return;
   }
@@ -433,10 +440,33 @@ void CameraStream::ApplyAssignment() {
   }
   const bool anew = next->session_id() != assignment_.session_id();
   const int64_t next_frame_seq = std::max<int64_t>(next->next_frame_seq(), 1);
-  context_.pool.Add(strand_, [this, next_frame_seq, anew](DecodeThread&) {
-    writer_.SetNextFrameSeq(next_frame_seq, anew);
-  });
+  std::vector<v1::Polygon> masks(next->privacy_masks().begin(),
+                                 next->privacy_masks().end());
+  context_.pool.Add(strand_,
+                    [this, next_frame_seq, anew, masks = std::move(masks),
+                     version = next->masks_version()](DecodeThread&) {
+                      writer_.SetNextFrameSeq(next_frame_seq, anew);
+                      writer_.SetPrivacyMasks(masks, version);
+                    });
+  const bool unknown = next->camera_unknown();
   assignment_ = *std::move(next);
+  absl::MutexLock lock(&emit_mu_);
+  if (std::exchange(camera_unknown_, unknown) == unknown ||
+      state_.state() != v1::STREAM_STATE_RUNNING) {
+    return;
+  }
+  state_.set_reason(RunningReason());
+  v1::FromWorker event;
+  *event.mutable_state() = state_;
+  EmitLocked(event);
+}
+
+std::string CameraStream::RunningReason() const {
+  if (camera_unknown_) {
+    return "no picture is taken until the aggregator has told the camera's "
+           "privacy masks";
+  }
+  return disk_error_;
 }
 
 void CameraStream::OnDisk(const absl::Status& status) {
@@ -450,7 +480,7 @@ void CameraStream::OnDisk(const absl::Status& status) {
                               : absl::StrCat("pictures cannot be written: ",
                                              status.message());
     if (state.state() == v1::STREAM_STATE_RUNNING) {
-      state.set_reason(disk_error_);
+      state.set_reason(RunningReason());
     }
   });
 }

@@ -68,7 +68,8 @@ class CameraStream {
   CameraStream& operator=(const CameraStream&) = delete;
 
   // New settings. The connection is kept unless URL, transport or the
-  // verification of its certificate changed.
+  // verification of its certificate changed. Privacy masks are on every picture
+  // that is received from then on.
   void Assign(const v1::AssignStream& assignment);
   void Pause(bool paused, const std::string& reason);
   // It may connect now, if `request` is the one that is open.
@@ -108,6 +109,8 @@ class CameraStream {
   // source or a grant.
   void WaitUntil(absl::Duration until);
   void Wake();
+  // Why due samples are missed instead of taken; empty: they are taken.
+  absl::string_view PauseReason() const;
   // Takes over what Assign and Pause left.
   void ApplyAssignment();
   bool Revoked() const;
@@ -121,6 +124,8 @@ class CameraStream {
   void EmitLocked(v1::FromWorker& event)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(emit_mu_);
   void OnDisk(const absl::Status& status);
+  // What is wrong although the camera sends.
+  std::string RunningReason() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(emit_mu_);
 
   const Context context_;
   const std::string stream_id_;
@@ -165,6 +170,7 @@ class CameraStream {
   absl::Mutex emit_mu_ ABSL_ACQUIRED_AFTER(mu_);
   v1::StateChanged state_ ABSL_GUARDED_BY(emit_mu_);
   std::string disk_error_ ABSL_GUARDED_BY(emit_mu_);
+  bool camera_unknown_ ABSL_GUARDED_BY(emit_mu_) = false;
 
   // Wakes WaitUntil. Not an absl::Mutex: its timeouts go by the wall clock, so
   // a host whose clock is set back would sleep through its retries.

@@ -24,6 +24,8 @@ inline constexpr absl::string_view kMissedCorrupt = "corrupt";
 inline constexpr absl::string_view kMissedNoKeyframe = "no_keyframe";
 inline constexpr absl::string_view kMissedDiskError = "disk_error";
 inline constexpr absl::string_view kMissedOverload = "overload";
+// Nobody knows yet what must not be shown.
+inline constexpr absl::string_view kMissedCameraUnknown = "camera_unknown";
 
 // Decodes `units`, in order, and perhaps keeps a picture.
 struct DecodeTask {

@@ -61,6 +61,7 @@ void EndDestination(j_compress_ptr info) {
 }
 
 constexpr int kMaxRows = 2 * DCTSIZE;
+constexpr int kNoColour = 128;
 
 int RoundUp(int value, int multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -88,13 +89,19 @@ class JpegEncoder::Impl {
   }
   ~Impl() { jpeg_destroy_compress(&info_); }
 
-  absl::StatusOr<Jpeg> Encode(const Picture& picture) {
+  absl::StatusOr<Jpeg> Encode(const Picture& picture, const PrivacyMask* mask) {
     if (picture.width <= 0 || picture.height <= 0 ||
         picture.width > JPEG_MAX_DIMENSION ||
         picture.height > JPEG_MAX_DIMENSION) {
       return absl::InvalidArgumentError(absl::StrCat(
           "a picture of ", picture.width, " x ", picture.height, " pixels"));
     }
+    if (mask != nullptr &&
+        (mask->width() != picture.width || mask->height() != picture.height)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a mask of ", mask->width(), " x ", mask->height(), " pixels"));
+    }
+    mask_ = mask;
     Prepare(picture);
     uint64_t luma = 0;
     meter_ = LumaMeter();
@@ -104,8 +111,12 @@ class JpegEncoder::Impl {
     Jpeg jpeg;
     jpeg.data.assign(reinterpret_cast<const char*>(output_.data()),
                      destination_.size);
-    jpeg.mean_luma = static_cast<double>(luma) /
-                     (static_cast<double>(picture.width) * picture.height);
+    const int64_t visible =
+        mask != nullptr ? mask->visible()
+                        : static_cast<int64_t>(picture.width) * picture.height;
+    if (visible > 0) {
+      jpeg.mean_luma = static_cast<double>(luma) / static_cast<double>(visible);
+    }
     jpeg.look = meter_.Look();
     return jpeg;
   }
@@ -121,6 +132,9 @@ class JpegEncoder::Impl {
     chroma_width_ = half_width_ ? (picture.width + 1) / 2 : picture.width;
     chroma_height_ = half_height_ ? (picture.height + 1) / 2 : picture.height;
     chroma_padded_ = half_width_ ? padded_ / 2 : padded_;
+    for (std::vector<uint8_t>& row : masked_chroma_) {
+      row.resize(static_cast<size_t>(chroma_width_));
+    }
     rows_.resize(static_cast<size_t>(padded_) * kMaxRows * 3);
     for (int i = 0; i < kMaxRows; ++i) {
       for (int c = 0; c < 3; ++c) {
@@ -181,12 +195,11 @@ class JpegEncoder::Impl {
             .Luma(Row(picture, 0, line), nullptr, nullptr, false, picture.width,
                   out);
       } else {
-        colour.Luma(Row(picture, 0, line), Row(picture, 1, chroma_line),
-                    Row(picture, 2, chroma_line), half_width_, picture.width,
-                    out);
+        colour.Luma(Row(picture, 0, line), ChromaRow(picture, 1, chroma_line),
+                    ChromaRow(picture, 2, chroma_line), half_width_,
+                    picture.width, out);
       }
-      sum += SumOfSamples(out, picture.width);
-      if (line % LumaMeter::kStep == 0) meter_.AddRow(out, picture.width);
+      sum += MaskAndMeasure(line, picture.width, out);
       PadRow(out, picture.width, padded_);
     }
     if (grey_) return sum;
@@ -195,12 +208,53 @@ class JpegEncoder::Impl {
       uint8_t* cb = row_pointers_[1][i];
       uint8_t* cr = row_pointers_[2][i];
       const int line = std::min(chroma_top + i, chroma_height_ - 1);
-      colour.Chroma(Row(picture, 1, line), Row(picture, 2, line), chroma_width_,
-                    cb, cr);
+      colour.Chroma(ChromaRow(picture, 1, line), ChromaRow(picture, 2, line),
+                    chroma_width_, cb, cr);
       PadRow(cb, chroma_width_, chroma_padded_);
       PadRow(cr, chroma_width_, chroma_padded_);
     }
     return sum;
+  }
+
+  // Blackens what is covered of a row of luma, measures the rest, and returns
+  // its sum.
+  uint64_t MaskAndMeasure(int line, int width, uint8_t* out) {
+    const bool meter = line % LumaMeter::kStep == 0;
+    int visible = 0;
+    if (mask_ != nullptr) {
+      for (const PrivacyMask::Run& run : mask_->Row(line)) {
+        if (meter) meter_.AddRow(out + visible, run.begin - visible);
+        std::memset(out + run.begin, 0,
+                    static_cast<size_t>(run.end - run.begin));
+        visible = run.end;
+      }
+    }
+    if (meter) meter_.AddRow(out + visible, width - visible);
+    return SumOfSamples(out, width);
+  }
+
+  // A row of colour without that of covered pixels: a sample that belongs to
+  // one has none, also for the luma of its other pixels.
+  const uint8_t* ChromaRow(const Picture& picture, int plane, int chroma_line) {
+    const uint8_t* const row = Row(picture, plane, chroma_line);
+    if (mask_ == nullptr) return row;
+    const int shift_x = half_width_ ? 1 : 0;
+    const int shift_y = half_height_ ? 1 : 0;
+    const int end = std::min((chroma_line + 1) << shift_y, picture.height);
+    uint8_t* masked = nullptr;
+    for (int line = chroma_line << shift_y; line < end; ++line) {
+      for (const PrivacyMask::Run& run : mask_->Row(line)) {
+        if (masked == nullptr) {
+          masked = masked_chroma_[plane - 1].data();
+          std::memcpy(masked, row, static_cast<size_t>(chroma_width_));
+        }
+        const int begin = run.begin >> shift_x;
+        std::memset(
+            masked + begin, kNoColour,
+            static_cast<size_t>(((run.end + shift_x) >> shift_x) - begin));
+      }
+    }
+    return masked != nullptr ? masked : row;
   }
 
   static const uint8_t* Row(const Picture& picture, int plane, int line) {
@@ -209,12 +263,15 @@ class JpegEncoder::Impl {
   }
 
   const int quality_;
+  // Of the picture that is being encoded; not owned.
+  const PrivacyMask* mask_ = nullptr;
   LumaMeter meter_;
   ErrorManager error_ = {};
   Destination destination_ = {};
   jpeg_compress_struct info_ = {};
   std::vector<JOCTET> output_;
   std::vector<uint8_t> rows_;
+  std::vector<uint8_t> masked_chroma_[2];
   JSAMPROW row_pointers_[3][kMaxRows] = {};
   bool half_width_ = false;
   bool half_height_ = false;
@@ -229,8 +286,9 @@ class JpegEncoder::Impl {
 JpegEncoder::JpegEncoder(int quality) : impl_(new Impl(quality)) {}
 JpegEncoder::~JpegEncoder() = default;
 
-absl::StatusOr<JpegEncoder::Jpeg> JpegEncoder::Encode(const Picture& picture) {
-  return impl_->Encode(picture);
+absl::StatusOr<JpegEncoder::Jpeg> JpegEncoder::Encode(const Picture& picture,
+                                                      const PrivacyMask* mask) {
+  return impl_->Encode(picture, mask);
 }
 
 }  // namespace camherd::capture

@@ -45,6 +45,22 @@ void SampleWriter::SetNextFrameSeq(int64_t seq, bool anew) {
   next_frame_seq_ = anew ? seq : std::max(next_frame_seq_, seq);
 }
 
+void SampleWriter::SetPrivacyMasks(std::vector<v1::Polygon> masks,
+                                   int64_t version) {
+  masks_ = std::move(masks);
+  masks_version_ = version;
+  mask_.reset();
+}
+
+const PrivacyMask* SampleWriter::MaskFor(const Picture& picture) {
+  if (masks_.empty()) return nullptr;
+  if (!mask_ || mask_->width() != picture.width ||
+      mask_->height() != picture.height) {
+    mask_.emplace(masks_, picture.width, picture.height);
+  }
+  return &*mask_;
+}
+
 void SampleWriter::Run(const DecodeTask& task, const Stream& stream,
                        DecodeThread& thread) {
   if (GivenUp()) {
@@ -200,7 +216,7 @@ void SampleWriter::Store(const Picture& picture, absl::Duration due,
   absl::StatusOr<JpegEncoder::Jpeg> jpeg = absl::InternalError("not encoded");
   {
     const CpuMeter meter(encode_seconds);
-    jpeg = thread.encoder().Encode(picture);
+    jpeg = thread.encoder().Encode(picture, MaskFor(picture));
   }
   if (!jpeg.ok()) {
     LogWarning("picture not encoded", {{"error", jpeg.status()}});
@@ -241,6 +257,7 @@ void SampleWriter::Store(const Picture& picture, absl::Duration due,
   sample.set_decode_seconds(std::exchange(decode_seconds_, 0.0));
   sample.set_encode_seconds(encode_seconds);
   *sample.mutable_look() = jpeg->look;
+  sample.set_masks_version(masks_version_);
   options_.on_taken(std::move(sample));
 }
 

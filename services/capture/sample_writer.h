@@ -9,14 +9,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "camherd/v1/camera.pb.h"
 #include "camherd/v1/worker.pb.h"
 #include "services/capture/decode_pool.h"
 #include "services/capture/decoder.h"
 #include "services/capture/frame_picker.h"
+#include "services/capture/privacy_mask.h"
 
 namespace camherd::capture {
 
@@ -62,6 +65,9 @@ class SampleWriter {
   // With `anew` (another session) it is taken as it is.
   void SetNextFrameSeq(int64_t seq, bool anew);
 
+  // What is black in all pictures from now on; `version` is told with each.
+  void SetPrivacyMasks(std::vector<v1::Polygon> masks, int64_t version);
+
   void Run(const DecodeTask& task, const Stream& stream, DecodeThread& thread);
 
   // Frees the sequence's decoder; a sample that still waits for its first
@@ -95,10 +101,16 @@ class SampleWriter {
   // Encodes and writes the picture that fell due at `due`.
   void Store(const Picture& picture, absl::Duration due, const Stream& stream,
              DecodeThread& thread);
+  // The masks on a picture of that size; null where there are none.
+  const PrivacyMask* MaskFor(const Picture& picture);
   void Missed(absl::string_view reason) { options_.on_missed(reason); }
 
   const Options options_;
   int64_t next_frame_seq_ = 1;
+  std::vector<v1::Polygon> masks_;
+  int64_t masks_version_ = 0;
+  // Of the last size.
+  std::optional<PrivacyMask> mask_;
   double decode_seconds_ = 0;
   bool disk_ok_ = true;
 

@@ -4,9 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -236,6 +239,183 @@ TEST_F(PlainPictureTest, AnySizeAndLayoutIsEncoded) {
       EXPECT_NEAR(jpeg->mean_luma, (120 - 16) * 255.0 / 219.0, 0.6);
     }
   }
+}
+
+// Whatever a camera sends: layout, range, matrix and size.
+class MaskedPictureTest : public PlainPictureTest {
+ protected:
+  static v1::Polygon Triangle() {
+    v1::Polygon polygon;
+    for (const auto& [x, y] :
+         {std::pair{0.3, 0.1}, std::pair{0.95, 0.5}, std::pair{0.35, 0.93}}) {
+      v1::Point& point = *polygon.add_points();
+      point.set_x(x);
+      point.set_y(y);
+    }
+    return polygon;
+  }
+
+  static bool Covers(const PrivacyMask& mask, int x, int y) {
+    for (const PrivacyMask::Run& run : mask.Row(y)) {
+      if (x >= run.begin && x < run.end) return true;
+    }
+    return false;
+  }
+
+  // Noise everywhere, and under the mask the noise of `hidden`; a sample of
+  // colour that belongs to a covered pixel is under it.
+  Picture Noise(int width, int height, Picture::Chroma chroma,
+                const PrivacyMask& mask, int hidden) {
+    Picture picture = Make(width, height, chroma, 0, 0, 0);
+    const int half_x =
+        chroma == Picture::Chroma::k420 || chroma == Picture::Chroma::k422 ? 1
+                                                                           : 0;
+    const int half_y = chroma == Picture::Chroma::k420 ? 1 : 0;
+    for (int plane = 0; plane < 3; ++plane) {
+      std::mt19937 seen(7 + plane);
+      std::mt19937 unseen(static_cast<unsigned>(100 * hidden + plane));
+      const int sx = plane == 0 ? 0 : half_x;
+      const int sy = plane == 0 ? 0 : half_y;
+      for (int y = 0; y < height; ++y) {
+        for (int x = 0; x < width; ++x) {
+          bool covered = false;
+          for (int py = y << sy; py < std::min((y + 1) << sy, height); ++py) {
+            for (int px = x << sx; px < std::min((x + 1) << sx, width); ++px) {
+              covered |= Covers(mask, px, py);
+            }
+          }
+          const unsigned a = seen();
+          const unsigned b = unseen();
+          planes_[static_cast<size_t>(plane)]
+                 [static_cast<size_t>(y * width + x)] =
+                     static_cast<uint8_t>(16 + (covered ? b : a) % 220);
+        }
+      }
+    }
+    return picture;
+  }
+
+  template <typename F>
+  static void ForEachKind(F check) {
+    for (const auto chroma : {Picture::Chroma::k420, Picture::Chroma::k422,
+                              Picture::Chroma::k444, Picture::Chroma::kGray}) {
+      for (const bool full_range : {false, true}) {
+        for (const bool bt709 : {false, true}) {
+          SCOPED_TRACE(absl::StrCat("chroma ", static_cast<int>(chroma),
+                                    " full ", full_range, " 709 ", bt709));
+          check(chroma, full_range, bt709);
+        }
+      }
+    }
+  }
+};
+
+TEST_F(MaskedPictureTest, NoByteOfTheJpegDependsOnWhatIsBelowAMask) {
+  const v1::Polygon triangle = Triangle();
+  JpegEncoder encoder(85);
+  for (const auto& [width, height] :
+       {std::pair{96, 80}, std::pair{97, 61}, std::pair{5, 3}}) {
+    const PrivacyMask mask({&triangle, 1}, width, height);
+    ForEachKind([&](Picture::Chroma chroma, bool full_range, bool bt709) {
+      std::vector<JpegEncoder::Jpeg> jpegs;
+      std::string unmasked[2];
+      for (const int hidden : {1, 2}) {
+        Picture picture =
+            Noise(mask.width(), mask.height(), chroma, mask, hidden);
+        picture.full_range = full_range;
+        picture.kr = bt709 ? 0.2126 : 0.299;
+        picture.kb = bt709 ? 0.0722 : 0.114;
+        jpegs.push_back(encoder.Encode(picture, &mask).value());
+        unmasked[hidden - 1] = encoder.Encode(picture).value().data;
+      }
+      EXPECT_NE(unmasked[0], unmasked[1]);
+      EXPECT_EQ(jpegs[0].data, jpegs[1].data);
+      EXPECT_EQ(jpegs[0].mean_luma, jpegs[1].mean_luma);
+      EXPECT_EQ(jpegs[0].look.SerializeAsString(),
+                jpegs[1].look.SerializeAsString());
+    });
+  }
+}
+
+TEST_F(MaskedPictureTest, TheMaskIsBlackAndTheRestIsAsItWas) {
+  const v1::Polygon triangle = Triangle();
+  constexpr int kWidth = 320;
+  constexpr int kHeight = 256;
+  const PrivacyMask mask({&triangle, 1}, kWidth, kHeight);
+  JpegEncoder encoder(85);
+  ForEachKind([&](Picture::Chroma chroma, bool full_range, bool bt709) {
+    Picture picture = Noise(kWidth, kHeight, chroma, mask, 1);
+    picture.full_range = full_range;
+    picture.kr = bt709 ? 0.2126 : 0.299;
+    picture.kb = bt709 ? 0.0722 : 0.114;
+    const Rgb masked =
+        ToRgb(DecodeJpeg(encoder.Encode(picture, &mask).value().data));
+    const Rgb whole = ToRgb(DecodeJpeg(encoder.Encode(picture).value().data));
+    int black = 0;
+    int same = 0;
+    // Away from the border of the mask by more than a block, its transform and
+    // its interpolated colour.
+    for (int top = 0; top < kHeight; top += 16) {
+      for (int left = 0; left < kWidth; left += 16) {
+        int covered = 0;
+        for (int y = top - 16; y < top + 32; ++y) {
+          for (int x = left - 16; x < left + 32; ++x) {
+            const int cx = std::clamp(x, 0, kWidth - 1);
+            const int cy = std::clamp(y, 0, kHeight - 1);
+            covered += Covers(mask, cx, cy) ? 1 : 0;
+          }
+        }
+        if (covered != 0 && covered != 48 * 48) continue;
+        for (int i = 0; i < 16 * 16; ++i) {
+          const auto at = static_cast<size_t>(
+              3 * ((top + i / 16) * kWidth + left + i % 16));
+          for (size_t c = 0; c < 3; ++c) {
+            if (covered == 0) {
+              ASSERT_EQ(masked.data[at + c], whole.data[at + c]);
+              ++same;
+            } else {
+              ASSERT_LE(masked.data[at + c], 1);
+              ++black;
+            }
+          }
+        }
+      }
+    }
+    EXPECT_GT(black, 1000);
+    EXPECT_GT(same, 1000);
+  });
+}
+
+TEST_F(MaskedPictureTest, BrightnessAndConditionAreOfWhatIsSeen) {
+  const v1::Polygon triangle = Triangle();
+  const PrivacyMask mask({&triangle, 1}, 160, 128);
+  JpegEncoder encoder(85);
+  const auto jpeg =
+      encoder
+          .Encode(Make(160, 128, Picture::Chroma::k420, 200, 128, 128), &mask)
+          .value();
+  const double grey = (200 - 16) * 255.0 / 219.0;
+  EXPECT_NEAR(jpeg.mean_luma, grey, 0.6);
+  EXPECT_NEAR(jpeg.look.mean(), grey, 0.6);
+  EXPECT_EQ(jpeg.look.dark_share(), 0);
+  EXPECT_EQ(jpeg.look.sharpness(), 0);
+  const v1::Polygon all;
+  const PrivacyMask everything({&all, 1}, 160, 128);
+  const auto black =
+      encoder
+          .Encode(Make(160, 128, Picture::Chroma::k420, 200, 128, 128),
+                  &everything)
+          .value();
+  EXPECT_EQ(black.mean_luma, 0);
+  EXPECT_EQ(black.look.mean(), 0);
+}
+
+TEST_F(MaskedPictureTest, AMaskOfAnotherSizeIsRefused) {
+  const PrivacyMask mask({}, 64, 47);
+  JpegEncoder encoder(85);
+  EXPECT_THAT(
+      encoder.Encode(Make(64, 48, Picture::Chroma::k420, 1, 128, 128), &mask),
+      StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(PlainPictureTest, AnEmptyPictureIsRefused) {

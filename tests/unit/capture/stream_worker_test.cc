@@ -438,6 +438,54 @@ TEST_F(StreamWorkerTest, AnotherIntervalKeepsTheConnection) {
   EXPECT_EQ(camera_.connections(), 1);
 }
 
+TEST_F(StreamWorkerTest, NewPrivacyMasksKeepTheConnection) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  v1::AssignStream assign = Assignment();
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return s().samples.size() >= 2; }));
+  {
+    absl::MutexLock lock(&mu_);
+    EXPECT_GT(s().samples.back().look().mean(), 90);
+    EXPECT_EQ(s().samples.back().masks_version(), 0);
+  }
+  // No polygon: it covers everything.
+  assign.add_privacy_masks();
+  assign.set_masks_version(1);
+  Assign(assign);
+  ASSERT_TRUE(
+      SendUntil([this] { return s().samples.back().masks_version() == 1; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().samples.back().frame().mean_luma(), 0);
+  for (const v1::SampleTaken& sample : s().samples) {
+    EXPECT_EQ(sample.frame().mean_luma() > 0, sample.masks_version() == 0);
+  }
+  EXPECT_EQ(camera_.connections(), 1);
+}
+
+TEST_F(StreamWorkerTest, WhileTheMasksAreNotKnownNoPictureIsTaken) {
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  v1::AssignStream assign = Assignment();
+  assign.set_camera_unknown(true);
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return s().missed["camera_unknown"] >= 3; }));
+  {
+    absl::MutexLock lock(&mu_);
+    EXPECT_EQ(s().samples.size(), 0u);
+    EXPECT_EQ(s().state.state(), v1::STREAM_STATE_RUNNING);
+    EXPECT_THAT(s().state.reason(), HasSubstr("privacy masks"));
+    EXPECT_EQ(s().states[0].state(), v1::STREAM_STATE_STARTING);
+    EXPECT_TRUE(std::filesystem::is_empty(dir_.path()));
+  }
+  assign.set_camera_unknown(false);
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return s().samples.size() >= 2; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().state.reason(), "");
+  EXPECT_EQ(camera_.connections(), 1);
+}
+
 TEST_F(StreamWorkerTest, AnotherUrlReconnectsAtOnce) {
   Start();
   camera_.AnswerOpen(Mjpeg());
