@@ -12,6 +12,7 @@
 #include "services/common/log.h"
 #include "services/common/retry_delay.h"
 #include "services/common/status_macros.h"
+#include "services/inference/detection_filter.h"
 #include "services/inference/jpeg_decoder.h"
 
 namespace camherd::inference {
@@ -350,9 +351,10 @@ absl::StatusOr<ResultsCache::Results> InferenceCore::Infer(const Batch& batch) {
   ResultsCache::Results results;
   bool all_failed = true;
   for (size_t i = 0; i < uses.size(); ++i) {
-    CAMHERD_ASSIGN_OR_RETURN(ModelResult result,
-                             InferModel(models.at(static_cast<int>(i)), uses[i],
-                                        pictures, undecodable));
+    CAMHERD_ASSIGN_OR_RETURN(
+        ModelResult result,
+        InferModel(models.at(static_cast<int>(i)), uses[i],
+                   batch.header_.filter(), pictures, undecodable));
     // Engine and outcome say whether it was the model or only this batch.
     all_failed = all_failed &&
                  result.outcome() == camherd::v1::OUTCOME_CODE_FAILED &&
@@ -402,6 +404,7 @@ void InferenceCore::ShareBitmaps(const std::vector<ModelRegistry::Use>& uses,
 
 absl::StatusOr<ModelResult> InferenceCore::InferModel(
     const std::string& name, const ModelRegistry::Use& use,
+    const camherd::v1::DetectionFilter& filter,
     const std::vector<Picture>& pictures, const std::vector<int>& undecodable) {
   ModelResult result;
   result.set_model(name);
@@ -433,10 +436,12 @@ absl::StatusOr<ModelResult> InferenceCore::InferModel(
     return result;
   }
   const absl::Duration start = Clock::Real().SteadyNow();
-  absl::StatusOr<InferResult> found =
-      use.engine->Infer(pictures, {.min_score = use.manifest->min_score,
-                                   .nms_iou = use.manifest->nms_iou,
-                                   .queue_timeout = options_.queue_timeout});
+  const double min_score = use.manifest->min_score;
+  absl::StatusOr<InferResult> found = use.engine->Infer(
+      pictures,
+      {.min_score = LeastScore(filter, min_score, use.manifest->classes),
+       .nms_iou = use.manifest->nms_iou,
+       .queue_timeout = options_.queue_timeout});
   const absl::Duration time = Clock::Real().SteadyNow() - start;
   result.set_inference_seconds(absl::ToDoubleSeconds(time));
   if (absl::IsUnavailable(found.status())) {
@@ -458,6 +463,7 @@ absl::StatusOr<ModelResult> InferenceCore::InferModel(
     return result;
   }
   result.set_outcome(camherd::v1::OUTCOME_CODE_OK);
+  ApplyFilter(filter, min_score, pictures, found->detections);
   for (Detection& detection : found->detections) {
     *result.add_detections() = std::move(detection);
   }

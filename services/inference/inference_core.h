@@ -34,7 +34,9 @@ namespace camherd::inference {
 // One thread per admitted batch; Admission bounds their number and the bytes
 // they hold, and refuses the rest with kResourceExhausted. The models of a
 // batch run one after the other; a picture that several of them look at is
-// decoded once (SharedBitmap), as long as that fits into max_bitmap_bytes. A
+// decoded once (SharedBitmap), as long as that fits into max_bitmap_bytes. What
+// does not count for the camera (DetectionFilter of the header) is gone before
+// anyone sees it; a batch that comes again has the results of the first time. A
 // batch that was admitted and whose frames have all come is worked on to its
 // end, also when its sender has gone: the sender comes back with the same batch
 // and finds it recorded or in the cache.
@@ -135,6 +137,7 @@ class InferenceCore {
                     std::deque<SharedBitmap>& bitmaps);
   absl::StatusOr<camherd::v1::ModelResult> InferModel(
       const std::string& name, const ModelRegistry::Use& use,
+      const camherd::v1::DetectionFilter& filter,
       const std::vector<Picture>& pictures,
       const std::vector<int>& undecodable);
   absl::StatusOr<camherd::v1::DetectResponse> DetectNow(

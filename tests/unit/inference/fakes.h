@@ -66,6 +66,8 @@ struct FakeBehaviour {
   absl::Mutex mu;
   int made ABSL_GUARDED_BY(mu) = 0;
   int inferred ABSL_GUARDED_BY(mu) = 0;
+  // Of the last call.
+  double min_score ABSL_GUARDED_BY(mu) = 0;
   int stopped ABSL_GUARDED_BY(mu) = 0;
 };
 
@@ -73,10 +75,11 @@ class FakeEngine : public Engine {
  public:
   explicit FakeEngine(FakeBehaviour& behaviour) : behaviour_(behaviour) {}
   absl::StatusOr<InferResult> Infer(absl::Span<const Picture> pictures,
-                                    const InferOptions&) override {
+                                    const InferOptions& options) override {
     {
       absl::MutexLock lock(&behaviour_.mu);
       ++behaviour_.inferred;
+      behaviour_.min_score = options.min_score;
     }
     return behaviour_.infer(pictures);
   }

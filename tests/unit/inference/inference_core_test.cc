@@ -153,6 +153,39 @@ TEST_F(InferenceCoreTest, HandsOverResultsFrameZeroAndFramesWithDetections) {
   EXPECT_EQ(core().bytes_in_flight(), 0);
 }
 
+TEST_F(InferenceCoreTest, WhatDoesNotCountForTheCameraIsSeenByNobody) {
+  Prepare("dogs", MODEL_STATE_READY);
+  TestBatch batch = MakeBatch({"dogs"}, jpegs_);
+  DetectionFilter& filter = *batch.header.mutable_filter();
+  // The fake's dogs stand at (5, 10) of 64 x 48.
+  Zone& zone = *filter.add_zones();
+  zone.set_name("corner");
+  for (const auto& [x, y] :
+       {std::pair{0.0, 0.0}, std::pair{0.5, 0.0}, std::pair{0.0, 0.5}}) {
+    Point& point = *zone.mutable_area()->add_points();
+    point.set_x(x);
+    point.set_y(y);
+  }
+  (*filter.mutable_class_thresholds())["dog"] = 0.1;
+  auto answer = Infer(batch);
+  CAMHERD_ASSERT_OK(answer);
+  EXPECT_EQ(answer->results(0).detections(0).zone(), "corner");
+  {
+    absl::MutexLock lock(&behaviour_.mu);
+    EXPECT_EQ(behaviour_.min_score, 0.1);
+  }
+  zone.mutable_area()->mutable_points(0)->set_x(0.4);
+  zone.mutable_area()->mutable_points(2)->set_x(0.4);
+  batch.header.mutable_manifest()->set_batch_seq(2);
+  answer = Infer(batch);
+  CAMHERD_ASSERT_OK(answer);
+  EXPECT_EQ(answer->results(0).outcome(), OUTCOME_CODE_OK);
+  EXPECT_THAT(answer->results(0).detections(), IsEmpty());
+  EXPECT_THAT(sink_.headers()[1].results(0).detections(), IsEmpty());
+  // No picture but the first has to travel.
+  EXPECT_THAT(sink_.pictures(), ElementsAre(0));
+}
+
 TEST_F(InferenceCoreTest, AModelThatIsNotReadyIsPreparedAndAskedForLater) {
   made_ = false;
   const auto answer = Infer(MakeBatch({"dogs"}, jpegs_));
