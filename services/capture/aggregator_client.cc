@@ -11,7 +11,7 @@
 namespace camherd::capture {
 namespace {
 
-class AggregatorClient : public GridPeer {
+class AggregatorClient : public AggregatorPeer {
  public:
   explicit AggregatorClient(const std::string& target)
       : stub_(v1::AggregatorService::NewStub(MakeChannel(target))) {}
@@ -37,6 +37,18 @@ class AggregatorClient : public GridPeer {
     return response;
   }
 
+  absl::StatusOr<v1::ListCamerasResponse> ListCameras(
+      const v1::ListCamerasRequest& request, absl::Duration timeout) override {
+    grpc::ClientContext context;
+    CallRegistry::Scope scope(calls_, context);
+    SetDeadline(context, timeout);
+    v1::ListCamerasResponse response;
+    const absl::Status status = FromGrpcStatus(
+        stub_->ListCameras(&context, request, &response), &context);
+    if (!status.ok()) return status;
+    return response;
+  }
+
   void Cancel() override { calls_.CancelAll(); }
 
  private:
@@ -46,7 +58,8 @@ class AggregatorClient : public GridPeer {
 
 }  // namespace
 
-std::unique_ptr<GridPeer> MakeAggregatorClient(const std::string& target) {
+std::unique_ptr<AggregatorPeer> MakeAggregatorClient(
+    const std::string& target) {
   return std::make_unique<AggregatorClient>(target);
 }
 

@@ -9,6 +9,6 @@
 namespace camherd::capture {
 
 // The aggregator over gRPC. `target` as MakeChannel takes it.
-std::unique_ptr<GridPeer> MakeAggregatorClient(const std::string& target);
+std::unique_ptr<AggregatorPeer> MakeAggregatorClient(const std::string& target);
 
 }  // namespace camherd::capture

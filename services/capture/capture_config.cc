@@ -127,6 +127,9 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   supervisor.connects.sessions_per_host =
       section.Int("sessions_per_host", 0, 0, 100000);
 
+  supervisor.cameras.refresh =
+      section.Seconds("camera_refresh_seconds", 5, 0.1, 3600);
+
   supervisor.spool_stream_max_bytes =
       section.Bytes("spool_stream_max_bytes", int64_t{1} << 30,
                     int64_t{1} << 10, int64_t{1} << 50);

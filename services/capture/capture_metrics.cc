@@ -29,9 +29,9 @@ constexpr const char* kMethods[] = {
     "StartStream",  "StopStream",   "GetStream",      "ListStreams",
     "UpdateStream", "DeleteStream", "GetLatestFrame", "GetGrid"};
 constexpr const char* kMissed[] = {
-    "not_connected", "late",       "decode_error", "corrupt",
-    "no_keyframe",   "spool_full", "disk_error",   "overload",
-    "service_down",  "worker_lost"};
+    "not_connected", "late",        "decode_error",  "corrupt",
+    "no_keyframe",   "spool_full",  "disk_error",    "overload",
+    "service_down",  "worker_lost", "camera_unknown"};
 constexpr const char* kDropped[] = {"quota",    "max_age",   "model_error",
                                     "conflict", "file_lost", "deleted"};
 constexpr const char* kWorkersLost[] = {"crashed", "hung", "killed", "exited",
@@ -146,6 +146,12 @@ class Collector : public prometheus::Collectable {
           "reason", reason));
     }
     families.push_back(std::move(refused));
+    add("camherd_capture_camera_data_age_seconds",
+        "Since the aggregator told of its cameras last; -1: not yet.",
+        MetricType::Gauge,
+        snapshot->camera_data_age.has_value()
+            ? absl::ToDoubleSeconds(*snapshot->camera_data_age)
+            : -1);
 
     const WorkerStats& workers = snapshot->workers;
     add("camherd_capture_workers", "Worker processes that run.",

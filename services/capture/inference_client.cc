@@ -62,6 +62,7 @@ class InferenceClient : public InferencePeer {
       return answer;
     }
     header.set_manifest_sha256(batch.manifest_sha256);
+    *header.mutable_filter() = batch.filter;
     std::vector<v1::FrameInfo> infos(header.manifest().frames().begin(),
                                      header.manifest().frames().end());
 

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "camherd/v1/aggregator_service.pb.h"
+#include "camherd/v1/camera.pb.h"
 #include "camherd/v1/inference_service.pb.h"
 
 // The other services as capture sees them; gRPC stays behind these. Errors are
@@ -23,6 +24,8 @@ struct OutgoingBatch {
   std::string manifest_sha256;
   // One per frame of the manifest, in its order.
   std::vector<std::string> frame_files;
+  // Which detections count; not in the manifest.
+  v1::DetectionFilter filter;
 };
 
 struct BatchAnswer {
@@ -58,15 +61,20 @@ class InferencePeer {
 };
 
 // Thread-safe.
-class GridPeer {
+class AggregatorPeer {
  public:
-  virtual ~GridPeer() = default;
+  virtual ~AggregatorPeer() = default;
 
   // Blocks until the answer.
   virtual absl::StatusOr<v1::RenderGridResponse> RenderGrid(
       const v1::RenderGridHeader& header, const std::vector<v1::Frame>& frames,
       absl::Duration timeout) = 0;
 
+  // One page.
+  virtual absl::StatusOr<v1::ListCamerasResponse> ListCameras(
+      const v1::ListCamerasRequest& request, absl::Duration timeout) = 0;
+
+  // Ends calls in flight and all later ones with kCancelled.
   virtual void Cancel() = 0;
 };
 

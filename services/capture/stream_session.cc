@@ -26,9 +26,9 @@ constexpr absl::Duration kClockSlack = absl::Seconds(1);
 
 const std::set<std::string>& MissedReasons() {
   static const auto* const reasons = new std::set<std::string>{
-      "not_connected", "late",       "decode_error", "corrupt",
-      "no_keyframe",   "spool_full", "disk_error",   "overload",
-      "service_down",  "worker_lost"};
+      "not_connected", "late",        "decode_error",  "corrupt",
+      "no_keyframe",   "spool_full",  "disk_error",    "overload",
+      "service_down",  "worker_lost", "camera_unknown"};
   return *reasons;
 }
 
@@ -282,6 +282,11 @@ void StreamSession::OnSample(const v1::SampleTaken& sample) {
   absl::MutexLock lock(&mu_);
   if (discarded_ || HasAllFrames()) {
     UnlinkFile(FrameFile(spool_dir_, sample.frame().frame_seq())).IgnoreError();
+    return;
+  }
+  if (sample.masks_version() != masks_version_) {
+    UnlinkFile(FrameFile(spool_dir_, sample.frame().frame_seq())).IgnoreError();
+    CountMissed("camera_unknown", 1);
     return;
   }
   if (sample.frame().frame_seq() <= frame_seq_) {
@@ -634,6 +639,18 @@ absl::Status StreamSession::DropLostFrames(const std::vector<int64_t>& seqs) {
   return absl::OkStatus();
 }
 
+void StreamSession::MasksChanged(bool forget) {
+  absl::MutexLock lock(&mu_);
+  ++masks_version_;
+  if (!forget || discarded_) return;
+  for (const v1::FrameInfo& frame : ranker_.frames()) {
+    // A row without a file goes when the service starts.
+    UnlinkFile(FrameFile(brightest_dir_, frame.frame_seq())).IgnoreError();
+    store_.RemoveBrightest(session_id_, frame.frame_seq()).IgnoreError();
+  }
+  ranker_ = BrightnessRanker();
+}
+
 absl::Status StreamSession::Update(const v1::Stream& spec,
                                    const CameraUrl& url) {
   absl::MutexLock lock(&mu_);
@@ -918,6 +935,11 @@ int64_t StreamSession::open_frames() const {
 int64_t StreamSession::next_frame_seq() const {
   absl::MutexLock lock(&mu_);
   return frame_seq_ + 1;
+}
+
+int64_t StreamSession::masks_version() const {
+  absl::MutexLock lock(&mu_);
+  return masks_version_;
 }
 
 std::set<int64_t> StreamSession::BatchesSealedFor(absl::Duration age) const {

@@ -86,6 +86,11 @@ class StreamSession {
   // Where it is lost, the stream is to be assigned again.
   void OnEnded(const v1::StreamEnded& ended);
 
+  // Other privacy masks are in force: pictures that do not have them yet are
+  // not taken any more (missed "camera_unknown"), and where `forget` is set the
+  // nine brightest so far are removed.
+  void MasksChanged(bool forget);
+
   // Replaces what was asked for; frames taken under other models are sealed
   // first. A `spec` with ttl_seconds and without expires_at renews the lease.
   absl::Status Update(const v1::Stream& spec, const CameraUrl& url);
@@ -123,6 +128,7 @@ class StreamSession {
   int64_t spool_bytes() const;
   int64_t open_frames() const;
   int64_t next_frame_seq() const;
+  int64_t masks_version() const;
   bool auto_named() const { return auto_named_; }
   const std::string& stream_id() const { return stream_id_; }
   const std::string& session_id() const { return session_id_; }
@@ -243,6 +249,8 @@ class StreamSession {
   bool ended_ ABSL_GUARDED_BY(mu_) = true;
   bool discarded_ ABSL_GUARDED_BY(mu_) = false;
   bool paused_ ABSL_GUARDED_BY(mu_) = false;
+  // Of this run of the service.
+  int64_t masks_version_ ABSL_GUARDED_BY(mu_) = 0;
 
   // Wakes AwaitEnded. Not an absl::Mutex: its timeouts go by the wall clock.
   std::mutex ended_mu_;

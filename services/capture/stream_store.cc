@@ -27,6 +27,7 @@
 //   frames     what lies in the spool; batch_seq 0: not sealed yet
 //   batches    sealed, not settled
 //   brightest  the nine of each session
+//   cameras    copy of the aggregator's, as a ListCamerasResponse; one row
 namespace camherd::capture {
 namespace {
 
@@ -87,6 +88,12 @@ CREATE TABLE brightest(
     // Version 2: leases.
     R"sql(
 ALTER TABLE streams ADD COLUMN stop_reason TEXT NOT NULL DEFAULT '';
+)sql",
+    // Version 3: what the aggregator told of the cameras.
+    R"sql(
+CREATE TABLE cameras(
+  id INTEGER PRIMARY KEY CHECK(id = 1),
+  cameras BLOB NOT NULL);
 )sql",
 };
 
@@ -572,6 +579,33 @@ absl::Status StreamStore::BatchDropped(const BatchKey& key,
   return impl_->Transaction(false, [&] {
     impl_->mu_.AssertHeld();
     return impl_->Settle(key, "dropped", reason);
+  });
+}
+
+absl::StatusOr<std::optional<v1::ListCamerasResponse>>
+StreamStore::LoadCameras() {
+  absl::MutexLock lock(&impl_->mu_);
+  std::optional<v1::ListCamerasResponse> cameras;
+  CAMHERD_RETURN_IF_ERROR(impl_->db_->Query(
+      "SELECT cameras FROM cameras",
+      [&](const SqliteDb::Row& row) -> absl::Status {
+        const absl::string_view bytes = row.Bytes(0);
+        // A copy without masks would be worse than none.
+        if (cameras.emplace().ParseFromArray(bytes.data(),
+                                             static_cast<int>(bytes.size()))) {
+          return absl::OkStatus();
+        }
+        return absl::DataLossError("the cameras in the store cannot be read");
+      }));
+  return cameras;
+}
+
+absl::Status StreamStore::SaveCameras(const v1::ListCamerasResponse& cameras) {
+  absl::MutexLock lock(&impl_->mu_);
+  return impl_->Transaction(true, [&] {
+    impl_->mu_.AssertHeld();
+    return impl_->db_->Run("INSERT OR REPLACE INTO cameras VALUES(1, ?)",
+                           SqliteDb::Blob{cameras.SerializeAsString()});
   });
 }
 

@@ -181,6 +181,11 @@ class StreamStore {
   // Its frames become dropped{reason}.
   absl::Status BatchDropped(const BatchKey& key, const std::string& reason);
 
+  // The copy of what the aggregator knows of its cameras (CameraBook), of which
+  // there is one; std::nullopt: none yet.
+  absl::StatusOr<std::optional<v1::ListCamerasResponse>> LoadCameras();
+  absl::Status SaveCameras(const v1::ListCamerasResponse& cameras);
+
   // A snapshot; zero for an unknown session.
   absl::StatusOr<v1::Accounting> GetAccounting(const std::string& session_id);
   // One snapshot of all: by session id, and under "" what forgotten sessions

@@ -67,18 +67,23 @@ struct StreamSupervisor::Entry {
 };
 
 StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
-                                   InferencePeer& inference, GridPeer& grids,
+                                   InferencePeer& inference,
+                                   AggregatorPeer& aggregator,
                                    SendObserver* observer, Clock& clock)
     : options_(options),
       store_(store),
       inference_(inference),
-      grids_(grids),
+      aggregator_(aggregator),
       clock_(clock),
       sender_(options.sender, inference, *this, observer, clock),
       admission_(options.admission),
       gate_(
           options.connects,
           [this](const ConnectQueue::News& news) { OnConnectNews(news); },
+          clock),
+      cameras_(
+          options.cameras, store, aggregator,
+          [this](const CameraBook::MaskNews& news) { OnMaskNews(news); },
           clock) {}
 
 StreamSupervisor::~StreamSupervisor() { Shutdown(); }
@@ -86,6 +91,9 @@ StreamSupervisor::~StreamSupervisor() { Shutdown(); }
 absl::Status StreamSupervisor::Start(WorkerLink& worker) {
   worker_ = &worker;
   CAMHERD_ASSIGN_OR_RETURN(const auto stored, store_.LoadStreams());
+  if (absl::Status status = cameras_.Load(); !status.ok()) {
+    LogError("copy of the cameras not used", {{"status", status}});
+  }
   CAMHERD_ASSIGN_OR_RETURN(const auto batches, store_.ListBatches());
   std::map<std::string, std::vector<StreamStore::BatchRow>> batches_of;
   for (const StreamStore::BatchRow& batch : batches) {
@@ -128,10 +136,13 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
   RemoveUnknownFolders(SpoolRoot(options_.session.data_dir));
   RemoveUnknownFolders(BrightestRoot(options_.session.data_dir));
 
+  // What changed while the service was down counts from the first picture on.
+  cameras_.Refresh();
   for (const EntryPtr& entry : resumed) {
     absl::MutexLock op(&entry->op_mu);
     Assign(*entry);
   }
+  cameras_.Start();
   LogInfo("streams resumed", {{"streams", resumed.size()},
                               {"history", stored.size() - resumed.size()},
                               {"batches", batches.size()}});
@@ -168,8 +179,9 @@ void StreamSupervisor::Shutdown() {
   wake_.notify_all();
   if (housekeeper_.joinable()) housekeeper_.join();
   sender_.Stop();
-  grids_.Cancel();
+  aggregator_.Cancel();
   if (lease_keeper_.joinable()) lease_keeper_.join();
+  cameras_.Stop();
   gate_.Stop();
   if (worker_ != nullptr) worker_->Stop();
   for (const EntryPtr& entry : AllEntries()) {
@@ -287,8 +299,35 @@ void StreamSupervisor::Assign(Entry& entry) {
   assign.set_sampling_mode(spec.sampling_mode());
   assign.set_spool_dir(entry.session->spool_dir());
   assign.set_next_frame_seq(entry.session->next_frame_seq());
+  // The version first: masks that change in between are told with the next.
+  assign.set_masks_version(entry.session->masks_version());
+  const auto masks = cameras_.PrivacyMasks(entry.process_name);
+  assign.set_camera_unknown(!masks.has_value());
+  if (masks.has_value()) {
+    *assign.mutable_privacy_masks() = {masks->begin(), masks->end()};
+  }
   entry.session->OnAssigned();
   worker_->Send(message);
+}
+
+void StreamSupervisor::OnMaskNews(const CameraBook::MaskNews& news) {
+  for (const EntryPtr& entry : AllEntries()) {
+    if (!news.all && news.camera_ids.count(entry->process_name) == 0) continue;
+    StreamSession& session = *entry->session;
+    // One that is being stopped holds `op_mu` for seconds.
+    if (entry->deleted || !session.desired_running()) continue;
+    absl::MutexLock op(&entry->op_mu);
+    if (entry->deleted || !session.desired_running()) continue;
+    if (news.camera_ids.count(entry->process_name) > 0) {
+      const auto masks = cameras_.PrivacyMasks(entry->process_name);
+      const size_t count = masks.has_value() ? masks->size() : 0;
+      session.MasksChanged(/*forget=*/count > 0);
+      LogInfo("privacy masks changed", {{"stream", session.stream_id()},
+                                        {"process_name", entry->process_name},
+                                        {"masks", count}});
+    }
+    Assign(*entry);
+  }
 }
 
 absl::Status StreamSupervisor::EndRunning(Entry& entry,
@@ -419,6 +458,8 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
   if (running == nullptr) {
     CAMHERD_RETURN_IF_ERROR(PrepareModels(
         {asked.spec.models().begin(), asked.spec.models().end()}));
+    // Masks that were set just before the start are on its first picture.
+    cameras_.Refresh();
   }
 
   auto entry = std::make_shared<Entry>();
@@ -531,7 +572,8 @@ absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::FinishStop(
       header.set_process_name(entry.process_name);
       header.set_camera_id(entry.process_name);
       header.set_save(true);
-      auto rendered = grids_.RenderGrid(header, frames, options_.grid_timeout);
+      auto rendered =
+          aggregator_.RenderGrid(header, frames, options_.grid_timeout);
       if (rendered.ok()) {
         session.StoreGrid(*rendered);
         grid = *std::move(rendered);
@@ -833,7 +875,7 @@ absl::StatusOr<v1::GetGridResponse> StreamSupervisor::GetGrid(
     header.set_camera_id(entry->process_name);
     header.set_save(false);
     CAMHERD_ASSIGN_OR_RETURN(
-        grid, grids_.RenderGrid(header, frames, options_.grid_timeout));
+        grid, aggregator_.RenderGrid(header, frames, options_.grid_timeout));
   }
   *response.mutable_grid() = grid->grid();
   response.set_jpeg(grid->jpeg());
@@ -843,7 +885,9 @@ absl::StatusOr<v1::GetGridResponse> StreamSupervisor::GetGrid(
 absl::StatusOr<OutgoingBatch> StreamSupervisor::LoadBatch(const BatchKey& key) {
   const EntryPtr entry = FindSession(key.session_id);
   if (entry == nullptr) return absl::NotFoundError("no such session");
-  return entry->session->LoadBatch(key);
+  CAMHERD_ASSIGN_OR_RETURN(OutgoingBatch batch, entry->session->LoadBatch(key));
+  batch.filter = cameras_.Filter(entry->process_name);
+  return batch;
 }
 
 absl::Status StreamSupervisor::SetFateUnknown(const BatchKey& key,
@@ -1031,6 +1075,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
   }
   snapshot.spool_bytes = total_spool_bytes_;
   snapshot.connects_waiting = static_cast<int64_t>(gate_.waiting());
+  snapshot.camera_data_age = cameras_.age();
   if (worker_ != nullptr) snapshot.workers = worker_->stats();
   snapshot.admission = admission_.stats();
   return snapshot;

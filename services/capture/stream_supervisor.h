@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "camherd/v1/capture_service.pb.h"
 #include "camherd/v1/worker.pb.h"
 #include "services/capture/batch_sender.h"
+#include "services/capture/camera_book.h"
 #include "services/capture/connect_gate.h"
 #include "services/capture/connect_queue.h"
 #include "services/capture/peers.h"
@@ -53,6 +55,9 @@ struct CaptureSnapshot {
   int64_t received_bytes = 0;
   WorkerStats workers;
   StreamAdmission::Stats admission;
+  // Since the aggregator told of its cameras last; std::nullopt: never in this
+  // run.
+  std::optional<absl::Duration> camera_data_age;
 };
 
 // Decides which streams there are: identity and names, start, stop, update,
@@ -69,6 +74,8 @@ struct CaptureSnapshot {
 // A stream whose lease is over is stopped as StopStream does it, by a thread of
 // its own; the grid is tried again until it is made, after a restart too. Until
 // then the stream is no history that may be forgotten.
+// Which privacy masks a stream's pictures have is the CameraBook's to know; a
+// stream whose masks are not known takes none (missed "camera_unknown").
 //
 // Lifecycle: Create -> Start -> events and calls -> Shutdown. Thread-safe.
 // Calls named as the RPCs are, with their errors; StartStream, UpdateStream,
@@ -92,6 +99,7 @@ class StreamSupervisor : public BatchOwner {
     absl::Duration stop_timeout = absl::Seconds(2);
     absl::Duration grid_timeout = absl::Milliseconds(2500);
     ConnectQueue::Options connects;
+    CameraBook::Options cameras;
     absl::Duration housekeeping_interval = absl::Seconds(1);
     // Pause before the grid of a stream that stopped by itself is tried again,
     // doubled each time.
@@ -101,7 +109,7 @@ class StreamSupervisor : public BatchOwner {
 
   // All must outlive the supervisor; `observer` may be null.
   StreamSupervisor(const Options& options, StreamStore& store,
-                   InferencePeer& inference, GridPeer& grids,
+                   InferencePeer& inference, AggregatorPeer& aggregator,
                    SendObserver* observer, Clock& clock);
   ~StreamSupervisor() override;
 
@@ -159,6 +167,7 @@ class StreamSupervisor : public BatchOwner {
   std::vector<EntryPtr> AllEntries();
   void Assign(Entry& entry);
   void OnConnectNews(const ConnectQueue::News& news);
+  void OnMaskNews(const CameraBook::MaskNews& news);
   // Desired is stopped: durably, for names, and for the worker. `reason`: why,
   // where nobody asked for it.
   absl::Status EndRunning(Entry& entry, const std::string& reason = "");
@@ -189,7 +198,7 @@ class StreamSupervisor : public BatchOwner {
   const Options options_;
   StreamStore& store_;
   InferencePeer& inference_;
-  GridPeer& grids_;
+  AggregatorPeer& aggregator_;
   Clock& clock_;
   std::atomic<int64_t> total_spool_bytes_{0};
   BatchSender sender_;
@@ -220,8 +229,9 @@ class StreamSupervisor : public BatchOwner {
   // Of streams that were forgotten.
   int64_t received_before_ ABSL_GUARDED_BY(mu_) = 0;
 
-  // Last: its thread uses all of the above.
+  // Last: their threads use all of the above.
   ConnectGate gate_;
+  CameraBook cameras_;
 };
 
 }  // namespace camherd::capture

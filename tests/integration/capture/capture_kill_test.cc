@@ -27,7 +27,7 @@ namespace camherd::capture {
 namespace {
 
 using testing::ExpectStoreAgrees;
-using testing::FakeGrids;
+using testing::FakeAggregator;
 using testing::FakeWorker;
 using testing::TempDir;
 
@@ -73,7 +73,7 @@ struct Service {
   explicit Service(const std::string& folder)
       : store(StreamStore::Open({.data_dir = folder}).value()),
         inference(folder + "/attempts.txt"),
-        supervisor(Options(folder), *store, inference, grids, nullptr,
+        supervisor(Options(folder), *store, inference, aggregator, nullptr,
                    Clock::Real()) {
     worker.SetSink(
         [this](const v1::FromWorker& event) { supervisor.OnEvent(event); });
@@ -89,7 +89,7 @@ struct Service {
 
   std::unique_ptr<StreamStore> store;
   RecordingInference inference;
-  FakeGrids grids;
+  FakeAggregator aggregator;
   FakeWorker worker;
   StreamSupervisor supervisor;
 };

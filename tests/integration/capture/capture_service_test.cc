@@ -322,7 +322,7 @@ class CaptureServiceTest : public ::testing::Test {
   std::unique_ptr<MetricsExporter> exporter_;
   std::unique_ptr<CaptureMetrics> metrics_;
   std::unique_ptr<InferencePeer> inference_client_;
-  std::unique_ptr<GridPeer> aggregator_client_;
+  std::unique_ptr<AggregatorPeer> aggregator_client_;
   std::unique_ptr<StreamSupervisor> supervisor_;
   std::unique_ptr<FakeWorker> worker_;
   std::unique_ptr<CaptureGrpcService> service_;

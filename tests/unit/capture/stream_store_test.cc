@@ -150,6 +150,7 @@ TEST_F(StreamStoreTest, TakesOverADatabaseOfBeforeLeases) {
             SQLITE_OK);
   ASSERT_EQ(sqlite3_exec(db,
                          "ALTER TABLE streams DROP COLUMN stop_reason;"
+                         "DROP TABLE cameras;"
                          "PRAGMA user_version=1",
                          nullptr, nullptr, nullptr),
             SQLITE_OK);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <thread>
@@ -177,14 +178,14 @@ TEST_F(StreamSupervisorTest, StopAgainAnswersTheSameGrid) {
   const v1::Stream stream = bed_.StartCamera(kUrl);
   bed_.Take(stream.stream_id(), 10);
   const auto first = bed_.StopCamera("demo");
-  bed_.grids.SetStatus(absl::UnavailableError("away"));
+  bed_.aggregator.SetStatus(absl::UnavailableError("away"));
   const auto second = bed_.StopCamera(stream.stream_id());
   EXPECT_EQ(first.grid().file_name(), second.grid().file_name());
   EXPECT_EQ(second.grid_jpeg(), "grid");
   bed_.Restart();
   EXPECT_EQ(bed_.StopCamera("demo").grid().file_name(),
             first.grid().file_name());
-  EXPECT_EQ(bed_.grids.rendered(), 1);
+  EXPECT_EQ(bed_.aggregator.rendered(), 1);
 }
 
 TEST_F(StreamSupervisorTest, StopWithTooFewFramesSaysHowMany) {
@@ -199,11 +200,11 @@ TEST_F(StreamSupervisorTest, StopWithTooFewFramesSaysHowMany) {
 TEST_F(StreamSupervisorTest, StopSaysWhenTheAggregatorIsAway) {
   const v1::Stream stream = bed_.StartCamera(kUrl);
   bed_.Take(stream.stream_id(), 9);
-  bed_.grids.SetStatus(absl::UnavailableError("connection refused"));
+  bed_.aggregator.SetStatus(absl::UnavailableError("connection refused"));
   const auto stopped = bed_.StopCamera("demo");
   EXPECT_FALSE(stopped.has_grid());
   EXPECT_THAT(stopped.grid_reason(), HasSubstr("connection refused"));
-  bed_.grids.SetStatus(absl::OkStatus());
+  bed_.aggregator.SetStatus(absl::OkStatus());
   EXPECT_TRUE(bed_.StopCamera("demo").has_grid());
 }
 
@@ -1040,7 +1041,7 @@ TEST_F(LeaseTest, TheStreamStopsWhenItsTimeIsOverWithTheGridMade) {
   const v1::Stream stopped = bed_.Get("demo");
   EXPECT_EQ(stopped.state_reason(), "its lease of 60 s ended");
   EXPECT_EQ(stopped.accounting().recorded(), 13);
-  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  ASSERT_TRUE(Eventually([&] { return bed_.aggregator.rendered() == 1; }));
   // Who stops it later is answered that grid.
   const auto answer = bed_.StopCamera("demo");
   EXPECT_EQ(answer.grid_jpeg(), "grid");
@@ -1049,7 +1050,7 @@ TEST_F(LeaseTest, TheStreamStopsWhenItsTimeIsOverWithTheGridMade) {
   bed_.Restart();
   EXPECT_EQ(bed_.StopCamera("demo").grid().file_name(), "demo_1.jpg");
   EXPECT_EQ(bed_.Get("demo").state_reason(), "its lease of 60 s ended");
-  EXPECT_EQ(bed_.grids.rendered(), 1);
+  EXPECT_EQ(bed_.aggregator.rendered(), 1);
 }
 
 TEST_F(LeaseTest, ExactlySoManyFramesAreCapturedWhateverIsOnItsWay) {
@@ -1067,7 +1068,7 @@ TEST_F(LeaseTest, ExactlySoManyFramesAreCapturedWhateverIsOnItsWay) {
   EXPECT_EQ(stopped.accounting().due(), 12);
   EXPECT_EQ(stopped.accounting().recorded(), 12);
   EXPECT_EQ(bed_.Files("frames"), 0);
-  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  ASSERT_TRUE(Eventually([&] { return bed_.aggregator.rendered() == 1; }));
   EXPECT_EQ(bed_.StopCamera("demo").grid().file_name(), "demo_1.jpg");
 }
 
@@ -1094,7 +1095,7 @@ TEST_F(LeaseTest, OneThatEndedWhileTheServiceWasDownIsCarriedOutAtItsStart) {
   EXPECT_EQ(stopped.state_reason(), "its lease of 60 s ended");
   // At 3 s each; what fell due after the lease is not the session's.
   EXPECT_EQ(stopped.accounting().missed().at("service_down"), 20);
-  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  ASSERT_TRUE(Eventually([&] { return bed_.aggregator.rendered() == 1; }));
   EXPECT_EQ(bed_.StopCamera("demo").grid_jpeg(), "grid");
 }
 
@@ -1103,7 +1104,7 @@ TEST_F(LeaseTest, AGridTheAggregatorCouldNotMakeIsMadeWhenItIsBack) {
   bed_.options.grid_retry_initial = absl::Seconds(10);
   bed_.options.history_streams = 0;
   bed_.Start();
-  bed_.grids.SetStatus(absl::UnavailableError("away"));
+  bed_.aggregator.SetStatus(absl::UnavailableError("away"));
   const v1::Stream stream = StartLeased(0, 9);
   bed_.Take(stream.stream_id(), 9);
   ASSERT_TRUE(AwaitStopped());
@@ -1111,10 +1112,10 @@ TEST_F(LeaseTest, AGridTheAggregatorCouldNotMakeIsMadeWhenItIsBack) {
   // the grid is made it is not forgotten.
   bed_.Kill();
   ASSERT_TRUE(AwaitStopped());
-  bed_.grids.SetStatus(absl::OkStatus());
+  bed_.aggregator.SetStatus(absl::OkStatus());
   ASSERT_TRUE(Eventually([&] {
     clock_.Advance(absl::Seconds(1));
-    return bed_.grids.rendered() == 1;
+    return bed_.aggregator.rendered() == 1;
   }));
   ASSERT_TRUE(Eventually(
       [&] { return bed_.supervisor->ListStreams({})->streams().empty(); }));
@@ -1159,7 +1160,7 @@ TEST_F(LeaseTest, ALimitThatIsReachedAlreadyStopsAtOnce) {
   EXPECT_FALSE(updated->desired_running());
   ASSERT_TRUE(AwaitStopped());
   EXPECT_EQ(bed_.Get("demo").state_reason(), "it captured its 11 frames");
-  ASSERT_TRUE(Eventually([&] { return bed_.grids.rendered() == 1; }));
+  ASSERT_TRUE(Eventually([&] { return bed_.aggregator.rendered() == 1; }));
   EXPECT_THAT(Update(60, std::nullopt),
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
@@ -1217,6 +1218,108 @@ TEST_F(LeaseTest, OneThatCannotBeStoredAsOverIsCarriedOutLater) {
   EXPECT_TRUE(bed_.Get("demo").desired_running());
   RefuseNoMore();
   EXPECT_TRUE(AwaitStopped());
+}
+
+class CameraDataTest : public StreamSupervisorTest {
+ protected:
+  static v1::Camera Camera(const std::string& id, int masks) {
+    v1::Camera camera;
+    camera.set_camera_id(id);
+    for (int i = 0; i < masks; ++i) {
+      camera.add_privacy_masks()->add_points()->set_x(0.1);
+    }
+    return camera;
+  }
+  v1::AssignStream Assigned(const std::string& name) {
+    return bed_.worker->Assigned(bed_.Get(name).stream_id());
+  }
+};
+
+TEST_F(CameraDataTest, MasksSetJustBeforeTheStartAreOnItsFirstPicture) {
+  bed_.aggregator.PutCamera(Camera("demo", 2));
+  bed_.StartCamera(kUrl);
+  EXPECT_EQ(Assigned("demo").privacy_masks_size(), 2);
+  EXPECT_FALSE(Assigned("demo").camera_unknown());
+}
+
+TEST_F(CameraDataTest, NewMasksAreToldToTheirStreamAndToNoOther) {
+  const v1::Stream stream = bed_.StartCamera(kUrl, /*with_model=*/false);
+  Start("rtsp://192.0.2.2/other", "other").IgnoreError();
+  bed_.Take(stream.stream_id(), 3);
+  EXPECT_EQ(bed_.Get("demo").brightest_count(), 3);
+  std::atomic<int> others = 0;
+  bed_.worker->before_send = [&](const v1::ToWorker& message) {
+    if (message.assign().stream_id() != stream.stream_id()) ++others;
+  };
+  bed_.aggregator.PutCamera(Camera("demo", 1));
+  ASSERT_TRUE(
+      Eventually([&] { return Assigned("demo").privacy_masks_size() == 1; }));
+  EXPECT_EQ(others, 0);
+  // The nine are of before.
+  EXPECT_EQ(bed_.Get("demo").brightest_count(), 0);
+  bed_.Take(stream.stream_id(), 1);
+  EXPECT_EQ(bed_.Get("demo").brightest_count(), 1);
+  EXPECT_EQ(bed_.Files("brightest"), 2);
+  bed_.worker->before_send = nullptr;
+}
+
+TEST_F(CameraDataTest, APictureThatWasTakenBeforeTheMaskIsNotStoredAfterIt) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  v1::FromWorker late;
+  bed_.worker->Write(stream.stream_id(), 100, clock_.Now(), "jpeg", late);
+  bed_.aggregator.PutCamera(Camera("demo", 1));
+  ASSERT_TRUE(
+      Eventually([&] { return Assigned("demo").privacy_masks_size() == 1; }));
+  bed_.supervisor->OnEvent(late);
+  const v1::Accounting accounting = bed_.Get("demo").accounting();
+  EXPECT_EQ(accounting.captured(), 0);
+  EXPECT_EQ(accounting.missed().at("camera_unknown"), 1);
+  EXPECT_EQ(bed_.Files("frames"), 0);
+}
+
+TEST_F(CameraDataTest, WithoutTheAggregatorOnlyACopyLetsPicturesBeTaken) {
+  bed_.Stop();
+  bed_.aggregator.SetCamerasStatus(absl::UnavailableError("away"));
+  bed_.Start();
+  bed_.aggregator.PutCamera(Camera("demo", 1));
+  bed_.StartCamera(kUrl);
+  // The first start of the service had an answer, so there is a copy.
+  EXPECT_FALSE(Assigned("demo").camera_unknown());
+  EXPECT_EQ(Assigned("demo").privacy_masks_size(), 0);
+  bed_.Stop();
+  Sql("DELETE FROM cameras");
+  bed_.Start();
+  EXPECT_TRUE(Assigned("demo").camera_unknown());
+  bed_.aggregator.SetCamerasStatus(absl::OkStatus());
+  ASSERT_TRUE(Eventually([&] { return !Assigned("demo").camera_unknown(); }));
+  EXPECT_EQ(Assigned("demo").privacy_masks_size(), 1);
+  bed_.aggregator.SetCamerasStatus(absl::UnavailableError("away"));
+  bed_.Restart();
+  EXPECT_FALSE(Assigned("demo").camera_unknown());
+  EXPECT_EQ(Assigned("demo").privacy_masks_size(), 1);
+}
+
+TEST_F(CameraDataTest, ABatchGoesWithTheFilterTheCameraHasNow) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.inference->SetRefusal(
+      [](const v1::BatchManifest&) { return absl::UnavailableError("later"); });
+  bed_.Take(stream.stream_id(), 10);
+  ASSERT_TRUE(Eventually([&] { return !bed_.inference->attempts().empty(); }));
+  v1::Camera camera = Camera("demo", 0);
+  camera.add_zones()->set_name("road");
+  camera.add_classes("dog");
+  bed_.aggregator.PutCamera(camera);
+  // Retries go by the clock.
+  ASSERT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Milliseconds(10));
+    return bed_.inference->filter().zones_size() == 1;
+  }));
+  bed_.inference->SetRefusal(nullptr);
+  ASSERT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Milliseconds(10));
+    return bed_.Get("demo").accounting().recorded() == 10;
+  }));
+  EXPECT_EQ(bed_.inference->filter().classes(0), "dog");
 }
 
 }  // namespace

@@ -107,10 +107,12 @@ class FakeWorker : public WorkerLink {
                 const std::string& bytes, v1::FromWorker& event) {
     std::string dir;
     int64_t seq = 0;
+    int64_t masks_version = 0;
     {
       absl::MutexLock lock(&mu_);
       Running& running = running_.at(stream_id);
       dir = running.assign.spool_dir();
+      masks_version = running.assign.masks_version();
       seq = running.next_seq++;
     }
     EXPECT_TRUE(
@@ -128,6 +130,7 @@ class FakeWorker : public WorkerLink {
     sample.set_effective_mode(v1::SAMPLING_MODE_KEYFRAME);
     sample.set_gop_seconds(1);
     sample.set_received_bytes(1000 * seq);
+    sample.set_masks_version(masks_version);
     return seq;
   }
 
@@ -266,6 +269,7 @@ class FakeInference : public InferencePeer {
       return answer;
     }
     attempts_.push_back({manifest.session_id(), manifest.batch_seq()});
+    filter_ = batch.filter;
     if (refusal_ != nullptr) {
       answer.status = refusal_(manifest);
       if (!answer.status.ok()) return answer;
@@ -344,6 +348,11 @@ class FakeInference : public InferencePeer {
     absl::MutexLock lock(&mu_);
     return manifests_;
   }
+  // Of the last batch.
+  v1::DetectionFilter filter() {
+    absl::MutexLock lock(&mu_);
+    return filter_;
+  }
 
  private:
   absl::Mutex mu_;
@@ -360,9 +369,10 @@ class FakeInference : public InferencePeer {
   std::map<BatchKey, std::string> recorded_ ABSL_GUARDED_BY(mu_);
   std::vector<BatchKey> attempts_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::BatchManifest> manifests_ ABSL_GUARDED_BY(mu_);
+  v1::DetectionFilter filter_ ABSL_GUARDED_BY(mu_);
 };
 
-class FakeGrids : public GridPeer {
+class FakeAggregator : public AggregatorPeer {
  public:
   absl::StatusOr<v1::RenderGridResponse> RenderGrid(
       const v1::RenderGridHeader& header, const std::vector<v1::Frame>& frames,
@@ -378,7 +388,52 @@ class FakeGrids : public GridPeer {
     response.set_jpeg("grid");
     return response;
   }
+  absl::StatusOr<v1::ListCamerasResponse> ListCameras(
+      const v1::ListCamerasRequest& request, absl::Duration) override {
+    absl::MutexLock lock(&mu_);
+    ++listed_;
+    if (!cameras_status_.ok()) return cameras_status_;
+    v1::ListCamerasResponse response;
+    response.set_revision(revision_);
+    // A page each.
+    for (const auto& [id, camera] : cameras_) {
+      if (id <= request.page_token() ||
+          (request.after_revision() > 0 &&
+           camera.revision() <= request.after_revision())) {
+        continue;
+      }
+      if (response.cameras_size() > 0) {
+        response.set_next_page_token(response.cameras(0).camera_id());
+        break;
+      }
+      *response.add_cameras() = camera;
+    }
+    return response;
+  }
   void Cancel() override {}
+
+  // As UpsertCamera.
+  void PutCamera(v1::Camera camera) {
+    absl::MutexLock lock(&mu_);
+    camera.set_revision(++revision_);
+    cameras_[camera.camera_id()] = std::move(camera);
+  }
+  // Another store, with nothing in it.
+  void LoseCameras() {
+    absl::MutexLock lock(&mu_);
+    cameras_.clear();
+    revision_ = 1;
+  }
+  // What ListCameras says; OK: it answers.
+  void SetCamerasStatus(absl::Status status) {
+    absl::MutexLock lock(&mu_);
+    cameras_status_ = std::move(status);
+  }
+  // Calls of ListCameras.
+  int listed() {
+    absl::MutexLock lock(&mu_);
+    return listed_;
+  }
   void SetStatus(absl::Status status) {
     absl::MutexLock lock(&mu_);
     status_ = std::move(status);
@@ -392,6 +447,10 @@ class FakeGrids : public GridPeer {
   absl::Mutex mu_;
   absl::Status status_ ABSL_GUARDED_BY(mu_);
   int rendered_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status cameras_status_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, v1::Camera> cameras_ ABSL_GUARDED_BY(mu_);
+  int64_t revision_ ABSL_GUARDED_BY(mu_) = 1;
+  int listed_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 inline int64_t Sum(
@@ -458,6 +517,7 @@ class Testbed {
     options.sender.queue.slow_retry = absl::Milliseconds(10);
     options.housekeeping_interval = absl::Milliseconds(5);
     options.stop_timeout = absl::Milliseconds(200);
+    options.cameras.refresh = absl::Milliseconds(5);
   }
   ~Testbed() { Stop(); }
 
@@ -470,8 +530,8 @@ class Testbed {
     worker = std::make_unique<FakeWorker>();
     inference = std::make_unique<FakeInference>();
     if (before_start) before_start();
-    supervisor = std::make_unique<StreamSupervisor>(options, *store, *inference,
-                                                    grids, nullptr, clock_);
+    supervisor = std::make_unique<StreamSupervisor>(
+        options, *store, *inference, aggregator, nullptr, clock_);
     worker->SetSink([s = supervisor.get()](const v1::FromWorker& event) {
       s->OnEvent(event);
     });
@@ -563,7 +623,7 @@ class Testbed {
   std::unique_ptr<StreamStore> store;
   std::unique_ptr<FakeWorker> worker;
   std::unique_ptr<FakeInference> inference;
-  FakeGrids grids;
+  FakeAggregator aggregator;
   std::unique_ptr<StreamSupervisor> supervisor;
 
  private:
