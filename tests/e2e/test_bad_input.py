@@ -190,7 +190,7 @@ def test_a_metadata_address_is_never_connected_to(module_herd: Herd) -> None:
     answer = module_herd.request("POST", "/start_stream", {"rtsp_url": url, "camera_id": "meta"})
     # Refused at once, or at connect: the answer or the stream says so.
     if answer.status == 200:
-        stream = module_herd.wait_stream("meta", lambda s: s["state_reason"], 20)
+        stream = module_herd.wait_stream("meta", lambda s: s["next_retry_at"], 20)
         assert "169.254.169.254" in stream["state_reason"]
         assert "metadata" in stream["state_reason"]
         assert module_herd.request("DELETE", "/api/v1/streams/meta").status == 204

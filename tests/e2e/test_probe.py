@@ -176,7 +176,7 @@ FAULTS = {
     "close": (Options("close"), "rtsp", "closed"),
     "garbage": (Options("garbage"), "rtsp", "no RTSP server"),
     "redirect-loop": (Options("redirect-loop"), "auth", "redirected"),
-    "endless-sdp": (Options("endless-sdp"), "auth", "did not answer"),
+    "endless-sdp": (Options("endless-sdp"), "auth", "more than 4 MiB"),
     "answer-401": (Options("status", code=401), "auth", "401"),
     "answer-403": (Options("status", code=403), "auth", "403"),
     "answer-404": (Options("status", code=404), "auth", "404"),
