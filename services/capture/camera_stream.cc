@@ -416,7 +416,13 @@ void CameraStream::ApplyAssignment() {
     absl::StatusOr<FramePicker> picker = FramePicker::Create(options);
     if (picker.ok()) {
       picker_.emplace(*std::move(picker));
-      picker_->Away(context_.clock.SteadyNow());
+      if (next->has_counted_until_seconds()) {
+        picker_->ContinueAfter(absl::Seconds(next->counted_until_seconds()));
+      }
+      for (const FramePicker::Missed& missed :
+           picker_->Away(context_.clock.SteadyNow()).missed) {
+        EmitMissed(missed.count, kMissedWorkerLost);
+      }
     } else {
       LogError("stream assigned with bad settings",
                {{"stream", stream_id_}, {"error", picker.status()}});

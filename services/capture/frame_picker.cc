@@ -100,6 +100,10 @@ FramePicker::Picked FramePicker::Away(absl::Duration now) {
   return picked;
 }
 
+void FramePicker::ContinueAfter(absl::Duration counted_until) {
+  schedule_.Start(counted_until + 1.5 * interval());
+}
+
 FramePicker::Picked FramePicker::OnAccessUnit(const AccessUnit& unit) {
   Picked picked;
   schedule_.Start(unit.arrival);

@@ -26,6 +26,7 @@ inline constexpr absl::string_view kMissedDiskError = "disk_error";
 inline constexpr absl::string_view kMissedOverload = "overload";
 // Nobody knows yet what must not be shown.
 inline constexpr absl::string_view kMissedCameraUnknown = "camera_unknown";
+inline constexpr absl::string_view kMissedWorkerLost = "worker_lost";
 
 // Decodes `units`, in order, and perhaps keeps a picture.
 struct DecodeTask {
@@ -106,6 +107,10 @@ class FramePicker {
   // Time passes without a connection. Due times are missed one interval after
   // they fell due: until then a connection may still serve them.
   Picked Away(absl::Duration now);
+  // Instead of with the due time before the first call of another method, it
+  // begins with the one after `counted_until`, which lies within 1/4 interval
+  // of a due time.
+  void ContinueAfter(absl::Duration counted_until);
 
   // REQUIRES: connected; arrival times never go back.
   Picked OnAccessUnit(const AccessUnit& unit);

@@ -266,6 +266,21 @@ absl::Status StreamSession::MakeFolders() {
   return status;
 }
 
+absl::Duration StreamSession::CountedUntil(absl::Duration interval,
+                                           absl::Duration phase) {
+  absl::MutexLock lock(&mu_);
+  if (interval != grid_interval_ || phase != grid_phase_) {
+    grid_interval_ = interval;
+    grid_phase_ = phase;
+    const absl::Duration now = clock_.SteadyNow();
+    absl::Duration rest;
+    absl::IDivDuration(now - phase, interval, &rest);
+    if (rest < absl::ZeroDuration()) rest += interval;
+    counted_until_ = now - rest - interval;
+  }
+  return counted_until_;
+}
+
 void StreamSession::OnAssigned() {
   absl::MutexLock lock(&mu_);
   SetEnded(false);
@@ -350,6 +365,7 @@ void StreamSession::CommitSample(const v1::SampleTaken& sample) {
   frame_seq_ = seq;
   ++captured_;
   last_activity_ = clock_.Now();
+  counted_until_ += absl::Seconds(stream_.interval_seconds());
   ranker_.Accept(info);
   if (rank.displaced_seq != 0) {
     UnlinkFile(FrameFile(brightest_dir_, rank.displaced_seq)).IgnoreError();
@@ -374,6 +390,7 @@ void StreamSession::CommitSample(const v1::SampleTaken& sample) {
 
 void StreamSession::CountMissed(const std::string& reason, int64_t count) {
   if (count <= 0) return;
+  counted_until_ += count * absl::Seconds(stream_.interval_seconds());
   uncounted_[reason] += count;
   if (absl::Status status = CountUncounted(); !status.ok()) {
     LogError("missed samples not counted",
@@ -407,7 +424,7 @@ void StreamSession::OnMissed(const v1::SamplesMissed& missed) {
 void StreamSession::OnState(const v1::StateChanged& state) {
   absl::MutexLock lock(&mu_);
   if (discarded_) return;
-  if (std::exchange(lost_, false)) CountTimeAway("worker_lost");
+  lost_ = false;
   const absl::Time now = clock_.Now();
   if (stream_.state() != state.state()) {
     *stream_.mutable_state_since() = ToProto(now);

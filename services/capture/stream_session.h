@@ -129,6 +129,8 @@ class StreamSession {
   int64_t open_frames() const;
   int64_t next_frame_seq() const;
   int64_t masks_version() const;
+  // AssignStream.counted_until_seconds, for an assignment with this grid.
+  absl::Duration CountedUntil(absl::Duration interval, absl::Duration phase);
   bool auto_named() const { return auto_named_; }
   const std::string& stream_id() const { return stream_id_; }
   const std::string& session_id() const { return session_id_; }
@@ -239,6 +241,11 @@ class StreamSession {
   // made another state of it since.
   std::string worker_reason_ ABSL_GUARDED_BY(mu_);
   bool no_session_ ABSL_GUARDED_BY(mu_) = false;
+  // The grid of due times as it was assigned last, and the newest of them that
+  // is taken or missed, on the steady clock.
+  absl::Duration grid_interval_ ABSL_GUARDED_BY(mu_);
+  absl::Duration grid_phase_ ABSL_GUARDED_BY(mu_);
+  absl::Duration counted_until_ ABSL_GUARDED_BY(mu_);
   // The next worker has not said a word yet.
   bool lost_ ABSL_GUARDED_BY(mu_) = false;
   // Missed samples by reason that could not be counted yet since the store

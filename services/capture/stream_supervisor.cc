@@ -306,6 +306,9 @@ void StreamSupervisor::Assign(Entry& entry) {
   if (masks.has_value()) {
     *assign.mutable_privacy_masks() = {masks->begin(), masks->end()};
   }
+  assign.set_counted_until_seconds(absl::ToDoubleSeconds(
+      entry.session->CountedUntil(absl::Seconds(assign.interval_seconds()),
+                                  absl::Seconds(assign.phase_seconds()))));
   entry.session->OnAssigned();
   worker_->Send(message);
 }

@@ -158,6 +158,9 @@ def captured(herd: Herd) -> dict[str, int]:
 class Mark:
     """Counters at one moment."""
 
+    at: float
+    # By stream.
+    due: dict[str, int]
     missed: Counter[str]
     late: Counter[float]
 
@@ -165,7 +168,9 @@ class Mark:
     def now(cls, herd: Herd) -> Mark:
         """Of all streams."""
         late = histogram(herd.metrics("capture"), "camherd_capture_sampling_lateness_seconds")
-        return cls(total_missed(herd.streams()), Counter(late))
+        streams = herd.streams()
+        due = {s["process_name"]: s["accounting"]["due"] for s in streams}
+        return cls(time.monotonic(), due, total_missed(streams), Counter(late))
 
 
 def end_one_worker(herd: Herd, chance: random.Random, hang: bool) -> tuple[float, float]:
@@ -250,6 +255,10 @@ def lose_nothing(make_herd: HerdMaker, minutes: float, pauses: tuple[float, floa
     }
     print(json.dumps(figures))
     assert losses == len(gone_on), figures
+    # No due time is skipped, and none counted twice, whoever received it.
+    passed = (last.at - first.at) / INTERVAL
+    for name in names:
+        assert abs(last.due[name] - first.due[name] - passed) <= 2.5, (name, passed, figures)
     assert max(gone_on) < GO_ON_WITHIN, figures
     # A worker has half of the streams. Each misses what falls due from when it
     # is ended until its streams go on, and before the second picture.

@@ -615,8 +615,16 @@ TEST_F(StreamSupervisorTest, AStreamThatEndsByItselfIsAssignedAgain) {
 TEST_F(StreamSupervisorTest, AStreamLostByItsWorkerGoesOnInItsSession) {
   const v1::Stream stream = bed_.StartCamera(kUrl);
   const std::string& id = stream.stream_id();
+  constexpr double kInterval = 3;
+  const double counted_until =
+      bed_.worker->Assigned(id).counted_until_seconds();
+  EXPECT_LE(counted_until,
+            absl::ToDoubleSeconds(clock_.SteadyNow()) - kInterval);
+  EXPECT_GT(counted_until,
+            absl::ToDoubleSeconds(clock_.SteadyNow()) - 2 * kInterval);
   bed_.worker->State(id, v1::STREAM_STATE_RUNNING, "");
   bed_.Take(id, 4);
+  bed_.worker->Miss(id, "late", 2);
   // A picture whose event never came.
   v1::FromWorker unsaid;
   bed_.worker->Write(id, 100, clock_.Now(), "jpeg", unsaid);
@@ -631,13 +639,16 @@ TEST_F(StreamSupervisorTest, AStreamLostByItsWorkerGoesOnInItsSession) {
   const v1::AssignStream assign = bed_.worker->Assigned(id);
   EXPECT_EQ(assign.session_id(), stream.session_id());
   EXPECT_EQ(assign.next_frame_seq(), 5);
+  // The next worker goes on with the due time after the last that was told of.
+  EXPECT_DOUBLE_EQ(assign.counted_until_seconds(),
+                   counted_until + (4 + 2) * kInterval);
 
-  // The next worker counts from zero; what fell due meanwhile is missed.
+  // It counts connects from zero.
   clock_.Advance(absl::Seconds(10));
   bed_.worker->State(id, v1::STREAM_STATE_RUNNING, "");
   now = bed_.Get("demo");
   EXPECT_EQ(now.connects(), 2);
-  EXPECT_EQ(now.accounting().missed().at("worker_lost"), 3);
+  EXPECT_EQ(now.accounting().due(), 6);
   EXPECT_EQ(now.received_bytes(), 4000);
   // Open frames stay open: the batch is full at ten.
   bed_.Take(id, 6);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -243,6 +244,48 @@ class StreamWorkerTest : public ::testing::Test {
   // Last: it ends before what its events use.
   std::unique_ptr<StreamWorker> worker_;
 };
+
+TEST_F(StreamWorkerTest, GoesOnWithTheDueTimeAfterTheLastThatWasCounted) {
+  // Due times of this grid are far apart: a second of a test changes nothing.
+  constexpr double kHour = 3600;
+  const double now = absl::ToDoubleSeconds(Clock::Real().SteadyNow());
+  v1::AssignStream assign = Assignment();
+  assign.set_interval_seconds(kHour);
+  // Half an hour ago one was due; three before it were not counted.
+  const double due = now - kHour / 2;
+  assign.set_phase_seconds(due - std::floor(due / kHour) * kHour);
+  assign.set_counted_until_seconds(due - 4 * kHour);
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  Assign(assign);
+  ASSERT_TRUE(SendUntil([this] { return s().samples.size() == 1; }));
+  Revoke();
+  ASSERT_TRUE(WaitFor([this] { return s().ended; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(s().missed.at("worker_lost"), 3);
+  EXPECT_EQ(s().missed.size(), 1u);
+  EXPECT_NEAR(s().samples[0].frame().offset_seconds(), kHour / 2, 30);
+}
+
+TEST_F(StreamWorkerTest, TakesTheDueTimeThatIsOpenOnlyWhereItIsNotCountedYet) {
+  constexpr double kHour = 3600;
+  const double now = absl::ToDoubleSeconds(Clock::Real().SteadyNow());
+  v1::AssignStream assign = Assignment();
+  assign.set_interval_seconds(kHour);
+  const double due = now - kHour / 2;
+  assign.set_phase_seconds(due - std::floor(due / kHour) * kHour);
+  assign.set_counted_until_seconds(due);
+  Start();
+  camera_.AnswerOpen(Mjpeg());
+  Assign(assign);
+  int sent = 0;
+  ASSERT_TRUE(SendUntil([&] { return ++sent > 20; }));
+  Revoke();
+  ASSERT_TRUE(WaitFor([this] { return s().ended; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_TRUE(s().samples.empty());
+  EXPECT_TRUE(s().missed.empty());
+}
 
 TEST_F(StreamWorkerTest, GoesFromStartingToRunningToPicturesToEnded) {
   Start();
