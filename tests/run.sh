@@ -168,7 +168,8 @@ else
   stage "Tests: unit, integration, lint"
   tests build/release "$cores" -L '^(unit|integration|lint)$'
   stage "Tests: e2e, accuracy"
-  tests build/release 1 -L '^(e2e|accuracy)$'
+  # They wait more than they compute; those that measure run alone.
+  tests build/release "$cores" -L '^(e2e|accuracy)$'
 fi
 
 if ! $fast; then

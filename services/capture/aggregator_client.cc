@@ -14,7 +14,8 @@ namespace {
 class AggregatorClient : public AggregatorPeer {
  public:
   explicit AggregatorClient(const std::string& target)
-      : stub_(v1::AggregatorService::NewStub(MakeChannel(target))) {}
+      : target_(target),
+        cameras_(v1::AggregatorService::NewStub(MakeChannel(target))) {}
 
   absl::StatusOr<v1::RenderGridResponse> RenderGrid(
       const v1::RenderGridHeader& header, const std::vector<v1::Frame>& frames,
@@ -23,7 +24,10 @@ class AggregatorClient : public AggregatorPeer {
     CallRegistry::Scope scope(calls_, context);
     SetDeadline(context, timeout);
     v1::RenderGridResponse response;
-    const auto writer = stub_->RenderGrid(&context, &response);
+    // Over a connection of its own: after an outage the other one, which is
+    // asked for cameras all the time, pauses for seconds before it connects.
+    const auto stub = v1::AggregatorService::NewStub(MakeChannel(target_));
+    const auto writer = stub->RenderGrid(&context, &response);
     v1::RenderGridRequest request;
     *request.mutable_header() = header;
     bool alive = writer->Write(request);
@@ -44,7 +48,7 @@ class AggregatorClient : public AggregatorPeer {
     SetDeadline(context, timeout);
     v1::ListCamerasResponse response;
     const absl::Status status = FromGrpcStatus(
-        stub_->ListCameras(&context, request, &response), &context);
+        cameras_->ListCameras(&context, request, &response), &context);
     if (!status.ok()) return status;
     return response;
   }
@@ -52,7 +56,8 @@ class AggregatorClient : public AggregatorPeer {
   void Cancel() override { calls_.CancelAll(); }
 
  private:
-  const std::unique_ptr<v1::AggregatorService::Stub> stub_;
+  const std::string target_;
+  const std::unique_ptr<v1::AggregatorService::Stub> cameras_;
   CallRegistry calls_;
 };
 

@@ -32,7 +32,7 @@ FAULTS = {
     "garbage": (Options("garbage"), "reconnecting", "RTSP|answer|invalid|time"),
     "redirect-loop": (Options("redirect-loop"), "reconnecting", "redirect|time|clos|answer"),
     "endless-sdp": (Options("endless-sdp"), "reconnecting", "time|large|SDP|answer"),
-    "huge-sdp": (Options("huge-sdp"), "no_video", "no video"),
+    "huge-sdp": (Options("huge-sdp"), "reconnecting", "more than 4 MiB"),
     "answer-401": (Options("status", code=401), "auth_failed", "401|credential|password"),
     "answer-403": (Options("status", code=403), "auth_failed", "403|forbid|credential"),
     "answer-404": (Options("status", code=404), "not_found", "404|path|not found"),

@@ -220,7 +220,8 @@ def test_a_hostile_camera_costs_no_more_than_its_own_stream(
     )
     with Camera(GOOD) as camera:
         herd.start_stream(camera.url("good"), camera_id="good", interval=0.5, models=[])
-        herd.wait_captured("good", 3)
+        # It may have missed some until its first connection.
+        missed = herd.wait_captured("good", 3)["accounting"]["missed"]
         figures = {}
         for name, hostile in HOSTILE.items():
             with Misbehaving(hostile.options) as server:
@@ -253,4 +254,4 @@ def test_a_hostile_camera_costs_no_more_than_its_own_stream(
         print(figures)
         good = herd.stream("good")
         assert (good["connects"], good["disconnects"]) == (1, 0), good
-        assert good["accounting"]["missed"] == {}, good["accounting"]
+        assert good["accounting"]["missed"] == missed, good["accounting"]
