@@ -109,33 +109,18 @@ absl::Status Serve(const AggregatorConfig& config) {
   return absl::OkStatus();
 }
 
-int Export(int argc, char** argv) {
-  ServiceArgs args = StartServiceMain(
-      argc, argv, "aggregator export",
-      "Writes the records to standard output, beside the running service too.",
-      ExportOptions(), /*command=*/true);
-  if (args.done) return args.exit_code;
-  ConfigSection section = args.config.Section("aggregator");
-  const absl::StatusOr<AggregatorConfig> config =
-      LoadAggregatorConfig(section, args.data_dir);
-  if (!config.ok()) {
-    LogError("configuration is not usable", {{"error", config.status()}});
-    return 2;
-  }
-  return RunExportCommand(
-      args.own, config->data_dir,
-      {.timezone = config->timezone, .per_frame = config->per_frame_records},
-      stdout, stderr);
-}
-
 int Main(int argc, char** argv) {
-  if (argc > 1 && argv[1] == absl::string_view("export")) {
-    return Export(argc - 1, argv + 1);
-  }
-  ServiceArgs args = StartServiceMain(
-      argc, argv, "aggregator",
-      "Enriches results, keeps records, writes predictions.json and grids.\n"
-      "`camherd-aggregator export --help`: records as a file.");
+  const bool exports = argc > 1 && argv[1] == absl::string_view("export");
+  ServiceArgs args =
+      exports ? StartServiceMain(argc - 1, argv + 1, "aggregator export",
+                                 "Writes the records to standard output, "
+                                 "beside the running service too.",
+                                 ExportOptions(), /*command=*/true)
+              : StartServiceMain(
+                    argc, argv, "aggregator",
+                    "Enriches results, keeps records, writes predictions.json "
+                    "and grids.\n"
+                    "`camherd-aggregator export --help`: records as a file.");
   if (args.done) return args.exit_code;
   ConfigSection section = args.config.Section("aggregator");
   const absl::StatusOr<AggregatorConfig> config =
@@ -147,6 +132,12 @@ int Main(int argc, char** argv) {
   if (args.check_config) {
     std::cout << "configuration ok\n";
     return 0;
+  }
+  if (exports) {
+    return RunExportCommand(
+        args.own, config->data_dir,
+        {.timezone = config->timezone, .per_frame = config->per_frame_records},
+        stdout, stderr);
   }
   LogInfo("configuration",
           {{"effective", absl::StrJoin(section.effective(), " ")}});
