@@ -44,7 +44,8 @@ constexpr absl::string_view kModelList = "camherd.v1.ModelList";
 
 // Values of these never enter an error message.
 bool IsSecret(absl::string_view name) {
-  return name == "rtsp_url" || name == "user" || name == "password";
+  return name == "rtsp_url" || name == "detect_url" || name == "user" ||
+         name == "password";
 }
 
 bool IsPicture(const FieldDescriptor& field) {

@@ -328,6 +328,7 @@ void CameraStream::Submit(DecodeTask task) {
   SampleWriter::Stream stream;
   stream.parameters = parameters_;
   stream.spool_dir = assignment_.spool_dir();
+  stream.ranked_only = assignment_.ranked_only();
   stream.effective_mode = picker_->effective_mode();
   stream.gop = picker_->gop();
   stream.received_bytes = received_bytes_;

@@ -258,6 +258,7 @@ void SampleWriter::Store(const Picture& picture, absl::Duration due,
   sample.set_encode_seconds(encode_seconds);
   *sample.mutable_look() = jpeg->look;
   sample.set_masks_version(masks_version_);
+  sample.set_ranked_only(stream.ranked_only);
   options_.on_taken(std::move(sample));
 }
 

@@ -54,6 +54,7 @@ class SampleWriter {
   struct Stream {
     VideoParameters parameters;
     std::string spool_dir;
+    bool ranked_only = false;
     v1::SamplingMode effective_mode = v1::SAMPLING_MODE_UNSPECIFIED;
     absl::Duration gop;
     int64_t received_bytes = 0;

@@ -175,11 +175,14 @@ absl::Status StreamAdmission::Refuse(const char* reason,
   return WithRetryDelay(absl::ResourceExhaustedError(message), kRetry);
 }
 
-absl::Status StreamAdmission::Admit(const StreamLoad& candidate,
+absl::Status StreamAdmission::Admit(const std::vector<StreamLoad>& candidate,
                                     const std::vector<StreamLoad>& streams,
                                     absl::Duration now) {
   absl::MutexLock lock(&mu_);
-  if (streams.size() >= static_cast<size_t>(options_.max_streams)) {
+  const auto running = std::count_if(
+      streams.begin(), streams.end(),
+      [](const StreamLoad& stream) { return !stream.second_source; });
+  if (running >= options_.max_streams) {
     ++refused_["max_streams"];
     return absl::ResourceExhaustedError(absl::StrCat(
         "max_streams is ", options_.max_streams, ", and as many run"));
@@ -189,14 +192,16 @@ absl::Status StreamAdmission::Admit(const StreamLoad& candidate,
     return absl::OkStatus();
   }
 
-  const double need = Need(candidate);
-  const double memory =
+  double need = 0;
+  for (const StreamLoad& source : candidate) need += Need(source);
+  const double memory_each =
       receiving_ > 0
           ? static_cast<double>(usage_.memory_bytes - idle_memory_) / receiving_
           : 0;
+  const double memory = memory_each * static_cast<double>(candidate.size());
   const std::string would_need =
       absl::StrFormat("a stream at %g s would need %.2g cores and %.1f MiB; ",
-                      candidate.interval_seconds, need, memory / kMiB);
+                      candidate.front().interval_seconds, need, memory / kMiB);
 
   double in_use = 0;
   for (const StreamLoad& stream : streams) in_use += Need(stream);
@@ -206,12 +211,13 @@ absl::Status StreamAdmission::Admit(const StreamLoad& candidate,
                              "%s%.3g of %.3g cores (max_cpu_share %g of %g) "
                              "are in use by %d streams",
                              would_need, in_use, limit, options_.max_cpu_share,
-                             options_.cores, streams.size()));
+                             options_.cores, running));
   }
   // Those that have not begun to receive will have theirs.
   const double memory_in_use =
       static_cast<double>(usage_.memory_bytes) +
-      memory * std::max(0.0, static_cast<double>(streams.size()) - receiving_);
+      memory_each *
+          std::max(0.0, static_cast<double>(streams.size()) - receiving_);
   if (options_.max_memory_bytes > 0 &&
       memory_in_use + memory > static_cast<double>(options_.max_memory_bytes)) {
     return Refuse(
@@ -220,8 +226,7 @@ absl::Status StreamAdmission::Admit(const StreamLoad& candidate,
             "%s%.0f of %.0f MiB (worker_memory_bytes of all workers, or what "
             "the machine has) are in use by %d streams",
             would_need, memory_in_use / kMiB,
-            static_cast<double>(options_.max_memory_bytes) / kMiB,
-            streams.size()));
+            static_cast<double>(options_.max_memory_bytes) / kMiB, running));
   }
   Second sum;
   ThisSecond(now);
@@ -240,8 +245,8 @@ absl::Status StreamAdmission::Admit(const StreamLoad& candidate,
         absl::StrFormat("%sin the last minute the %d streams that run missed "
                         "%d of %d samples for want of time (overload %d, late "
                         "%d)",
-                        would_need, streams.size(), missed, sum.due,
-                        sum.overload, missed - sum.overload));
+                        would_need, running, missed, sum.due, sum.overload,
+                        missed - sum.overload));
   }
   return absl::OkStatus();
 }

@@ -20,6 +20,8 @@ namespace camherd::capture {
 // A stream as admission sees it.
 struct StreamLoad {
   std::string stream_id;
+  // It is beside a stream's first one, and for max_streams none of its own.
+  bool second_source = false;
   double interval_seconds = 3;
   // Asked for, or in use where that is known.
   v1::SamplingMode mode = v1::SAMPLING_MODE_AUTO;
@@ -88,9 +90,9 @@ class StreamAdmission {
   void Measure(const Usage& usage, const std::vector<StreamLoad>& streams,
                absl::Duration now);
 
-  // kResourceExhausted with what `candidate` would need and what is in use,
-  // and a retry delay. `streams` should run.
-  absl::Status Admit(const StreamLoad& candidate,
+  // kResourceExhausted with what `candidate`, a stream's sources, would need
+  // and what is in use, and a retry delay. `streams` should run.
+  absl::Status Admit(const std::vector<StreamLoad>& candidate,
                      const std::vector<StreamLoad>& streams,
                      absl::Duration now);
 

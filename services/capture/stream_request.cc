@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "services/common/status_macros.h"
 
 namespace camherd::capture {
@@ -54,8 +55,6 @@ absl::Status CheckCredentials(absl::string_view user,
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status CheckInterval(double interval_seconds) {
   // Written so that NaN fails.
@@ -107,6 +106,59 @@ absl::Status CheckMaxFrames(int64_t max_frames) {
       "max_frames must be in [0, ", kMostFrames, "], got ", max_frames));
 }
 
+// What holds of a stream however it came about.
+absl::Status CheckSpec(const v1::Stream& spec) {
+  CAMHERD_RETURN_IF_ERROR(CheckInterval(spec.interval_seconds()));
+  CAMHERD_RETURN_IF_ERROR(
+      CheckModels({spec.models().begin(), spec.models().end()}));
+  CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(spec.sampling_mode()));
+  CAMHERD_RETURN_IF_ERROR(CheckTtl(spec.ttl_seconds()));
+  CAMHERD_RETURN_IF_ERROR(CheckMaxFrames(spec.max_frames()));
+  if (!spec.detect_url().empty() && spec.models().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("detect_url must be empty where models is, since its "
+                     "pictures are for models alone, got ",
+                     spec.detect_url()));
+  }
+  return absl::OkStatus();
+}
+
+// The errors of CameraUrl::Parse name rtsp_url.
+absl::StatusOr<CameraUrl> ParseDetectUrl(absl::string_view url,
+                                         absl::string_view user = "",
+                                         absl::string_view password = "") {
+  absl::StatusOr<CameraUrl> parsed = CameraUrl::Parse(url, user, password);
+  if (parsed.ok()) return parsed;
+  absl::string_view message = parsed.status().message();
+  if (!absl::ConsumePrefix(&message, "rtsp_url")) return parsed;
+  return absl::Status(parsed.status().code(),
+                      absl::StrCat("detect_url", message));
+}
+
+bool SameServer(const CameraUrl& a, const CameraUrl& b) {
+  return a.host() == b.host() && a.port() == b.port();
+}
+
+// `url` with the login of the request; what it leaves out is that of
+// `current` on the same server.
+absl::StatusOr<CameraUrl> WithLogin(CameraUrl url,
+                                    const std::optional<CameraUrl>& current,
+                                    const v1::UpdateStreamRequest& request) {
+  const bool keeps = current.has_value() && !url.has_credentials() &&
+                     SameServer(url, *current);
+  std::string user = keeps ? current->user() : url.user();
+  std::string password = keeps ? current->password() : url.password();
+  if (request.has_user()) user = request.user();
+  if (request.has_password()) password = request.password();
+  if (request.has_user() || request.has_password()) {
+    CAMHERD_RETURN_IF_ERROR(CheckCredentials(user, password));
+  }
+  if (user == url.user() && password == url.password()) return url;
+  return url.WithCredentials(user, password);
+}
+
+}  // namespace
+
 absl::Status CheckTransport(int transport, const CameraUrl& url) {
   if (!v1::Transport_IsValid(transport)) {
     return absl::InvalidArgumentError(
@@ -132,24 +184,27 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
   if (!request.camera_id().empty()) {
     CAMHERD_RETURN_IF_ERROR(CheckId("camera_id", request.camera_id()));
   }
-  CAMHERD_RETURN_IF_ERROR(
-      CheckModels({request.models().begin(), request.models().end()}));
-  const double interval = request.has_interval_seconds()
-                              ? request.interval_seconds()
-                              : defaults.interval_seconds;
-  CAMHERD_RETURN_IF_ERROR(CheckInterval(interval));
-  CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
   CAMHERD_RETURN_IF_ERROR(CheckTransport(request.transport(), url));
+  std::optional<CameraUrl> detect_url;
+  if (!request.detect_url().empty()) {
+    CAMHERD_ASSIGN_OR_RETURN(
+        detect_url, ParseDetectUrl(request.detect_url(), request.user(),
+                                   request.password()));
+    if (!detect_url->has_credentials() && SameServer(*detect_url, url)) {
+      CAMHERD_ASSIGN_OR_RETURN(
+          detect_url, detect_url->WithCredentials(url.user(), url.password()));
+    }
+    CAMHERD_RETURN_IF_ERROR(CheckTransport(request.transport(), *detect_url));
+  }
   const int batch_size =
       request.has_batch_size() ? request.batch_size() : defaults.batch_size;
   if (batch_size < 1 || batch_size > kMaxBatchSize) {
     return absl::InvalidArgumentError(absl::StrCat(
         "batch_size must be in [1, ", kMaxBatchSize, "], got ", batch_size));
   }
-  CAMHERD_RETURN_IF_ERROR(CheckTtl(request.ttl_seconds()));
-  CAMHERD_RETURN_IF_ERROR(CheckMaxFrames(request.max_frames()));
 
-  StreamRequest out{.url = std::move(url), .spec = {}};
+  StreamRequest out{
+      .url = std::move(url), .detect_url = std::move(detect_url), .spec = {}};
   out.has_sampling_mode =
       request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED;
   out.has_transport = request.transport() != v1::TRANSPORT_UNSPECIFIED;
@@ -157,7 +212,10 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
   out.has_tls_verify = request.has_tls_verify();
   out.spec.set_camera_id(request.camera_id());
   out.spec.set_rtsp_url(out.url.Masked());
-  out.spec.set_interval_seconds(interval);
+  if (out.detect_url) out.spec.set_detect_url(out.detect_url->Masked());
+  out.spec.set_interval_seconds(request.has_interval_seconds()
+                                    ? request.interval_seconds()
+                                    : defaults.interval_seconds);
   *out.spec.mutable_models() = request.models();
   out.spec.set_sampling_mode(out.has_sampling_mode ? request.sampling_mode()
                                                    : v1::SAMPLING_MODE_AUTO);
@@ -167,36 +225,72 @@ absl::StatusOr<StreamRequest> CheckStartRequest(
   out.spec.set_tls_verify(!request.has_tls_verify() || request.tls_verify());
   out.spec.set_ttl_seconds(request.ttl_seconds());
   out.spec.set_max_frames(request.max_frames());
+  CAMHERD_RETURN_IF_ERROR(CheckSpec(out.spec));
   return out;
 }
 
-absl::StatusOr<CameraUrl> UpdatedUrl(const std::optional<CameraUrl>& current,
-                                     const v1::UpdateStreamRequest& request) {
-  std::optional<CameraUrl> url = current;
+absl::StatusOr<StreamRequest> CheckUpdateRequest(
+    const v1::UpdateStreamRequest& request, const v1::Stream& running,
+    const std::optional<CameraUrl>& url,
+    const std::optional<CameraUrl>& detect_url) {
+  std::optional<CameraUrl> main = url;
   if (request.has_rtsp_url()) {
-    if (request.rtsp_url().empty()) {
-      return absl::InvalidArgumentError("rtsp_url must not be empty, got \"\"");
-    }
-    CAMHERD_ASSIGN_OR_RETURN(url, CameraUrl::Parse(request.rtsp_url()));
-  } else if (!url.has_value()) {
+    CAMHERD_ASSIGN_OR_RETURN(main, CameraUrl::Parse(request.rtsp_url()));
+  } else if (!main.has_value()) {
     return absl::InvalidArgumentError(
         "rtsp_url must be given where the stored one cannot be used");
   }
-  const bool keeps = current.has_value() && !url->has_credentials() &&
-                     url->host() == current->host() &&
-                     url->port() == current->port();
-  std::string user = keeps ? current->user() : url->user();
-  std::string password = keeps ? current->password() : url->password();
-  if (request.has_user()) user = request.user();
-  if (request.has_password()) password = request.password();
-  if (request.has_user() || request.has_password()) {
-    CAMHERD_RETURN_IF_ERROR(CheckCredentials(user, password));
+  CAMHERD_ASSIGN_OR_RETURN(main, WithLogin(*main, url, request));
+
+  std::optional<CameraUrl> detect = detect_url;
+  if (request.has_detect_url()) {
+    detect.reset();
+    if (!request.detect_url().empty()) {
+      CAMHERD_ASSIGN_OR_RETURN(detect, ParseDetectUrl(request.detect_url()));
+    }
+  } else if (!running.detect_url().empty() && !detect.has_value()) {
+    return absl::InvalidArgumentError(
+        "detect_url must be given where the stored one cannot be used");
   }
-  if (user == url->user() && password == url->password()) return *url;
-  return url->WithCredentials(user, password);
+  if (detect.has_value()) {
+    const bool known =
+        detect_url.has_value() && SameServer(*detect, *detect_url);
+    CAMHERD_ASSIGN_OR_RETURN(
+        detect, WithLogin(*detect, known ? detect_url : main, request));
+  }
+
+  StreamRequest out{
+      .url = *main, .detect_url = std::move(detect), .spec = running};
+  v1::Stream& spec = out.spec;
+  spec.set_rtsp_url(out.url.Masked());
+  spec.set_detect_url(out.detect_url ? out.detect_url->Masked() : "");
+  if (request.has_interval_seconds()) {
+    spec.set_interval_seconds(request.interval_seconds());
+  }
+  if (request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED) {
+    spec.set_sampling_mode(request.sampling_mode());
+  }
+  if (request.has_models()) *spec.mutable_models() = request.models().names();
+  if (request.transport() != v1::TRANSPORT_UNSPECIFIED) {
+    spec.set_transport(request.transport());
+  }
+  if (request.has_tls_verify()) spec.set_tls_verify(request.tls_verify());
+  if (request.has_ttl_seconds()) {
+    spec.set_ttl_seconds(request.ttl_seconds());
+    spec.clear_expires_at();
+  }
+  if (request.has_max_frames()) spec.set_max_frames(request.max_frames());
+  CAMHERD_RETURN_IF_ERROR(CheckSpec(spec));
+  CAMHERD_RETURN_IF_ERROR(CheckTransport(spec.transport(), out.url));
+  if (out.detect_url) {
+    CAMHERD_RETURN_IF_ERROR(CheckTransport(spec.transport(), *out.detect_url));
+  }
+  return out;
 }
 
-std::string Difference(const CameraUrl& url, const v1::Stream& running,
+std::string Difference(const CameraUrl& url,
+                       const std::optional<CameraUrl>& detect_url,
+                       const v1::Stream& running,
                        const StreamRequest& request) {
   std::vector<std::string> differences;
   if (!(url == request.url)) {
@@ -207,6 +301,13 @@ std::string Difference(const CameraUrl& url, const v1::Stream& running,
                                              request.url.Masked()));
   }
   const v1::Stream& asked = request.spec;
+  if (request.detect_url && detect_url != request.detect_url) {
+    differences.push_back(
+        running.detect_url() == asked.detect_url()
+            ? "detect_url has other credentials"
+            : absl::StrCat("detect_url is \"", running.detect_url(),
+                           "\", asked for ", asked.detect_url()));
+  }
   if (running.interval_seconds() != asked.interval_seconds()) {
     differences.push_back(
         absl::StrFormat("interval_seconds is %g, asked for %g",

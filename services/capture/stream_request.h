@@ -27,11 +27,13 @@ struct StreamDefaults {
 constexpr double kMinIntervalSeconds = 0.1;
 constexpr double kMaxIntervalSeconds = 86400;
 
-// A request that has passed: a source and what is to be done with it.
+// A request that has passed: sources and what is to be done with them.
 struct StreamRequest {
   CameraUrl url;
+  // Of the second source, if any.
+  std::optional<CameraUrl> detect_url;
   // camera_id (empty where the caller gave none), interval, models, mode,
-  // transport, batch size, verification of certificates; masked URL.
+  // transport, batch size, verification of certificates; masked URLs.
   v1::Stream spec;
   // Which of the optional ones the caller gave.
   bool has_sampling_mode = false;
@@ -40,12 +42,6 @@ struct StreamRequest {
   bool has_tls_verify = false;
 };
 
-absl::Status CheckInterval(double interval_seconds);
-absl::Status CheckModels(const std::vector<std::string>& models);
-absl::Status CheckSamplingMode(int sampling_mode);
-// Of a lease, 0: none.
-absl::Status CheckTtl(double ttl_seconds);
-absl::Status CheckMaxFrames(int64_t max_frames);
 // `url` is what it would be for: rtsps is TCP only, since RTP beside it would
 // travel in the clear.
 absl::Status CheckTransport(int transport, const CameraUrl& url);
@@ -53,20 +49,23 @@ absl::Status CheckTransport(int transport, const CameraUrl& url);
 absl::StatusOr<StreamRequest> CheckStartRequest(
     const v1::StartStreamRequest& request, const StreamDefaults& defaults);
 
-// The source after an update. What is absent stays: user and password go on
-// with a new URL that has none of its own, but only to the same host and
-// port, since the caller need not know them. An empty user with an empty
-// password takes them out. `current` is missing where the stored URL could not
-// be read; then the request must bring one.
-absl::StatusOr<CameraUrl> UpdatedUrl(const std::optional<CameraUrl>& current,
-                                     const v1::UpdateStreamRequest& request);
+// The stream after an update; `running` is what it was, with its URLs. What is
+// absent stays: user and password go on with a new URL that has none of its
+// own, but only to the same host and port, since the caller need not know them.
+// An empty user with an empty password takes them out. A URL is missing where
+// the stored one could not be read; then the request must bring one.
+absl::StatusOr<StreamRequest> CheckUpdateRequest(
+    const v1::UpdateStreamRequest& request, const v1::Stream& running,
+    const std::optional<CameraUrl>& url,
+    const std::optional<CameraUrl>& detect_url);
 
 // What a running stream has other than the request, as a sentence; empty:
 // nothing. Fields the caller left out are compared by their default where the
 // document names them (interval, models), else not at all. A lease of the same
 // length is the same, however much is left of it.
-std::string Difference(const CameraUrl& url, const v1::Stream& running,
-                       const StreamRequest& request);
+std::string Difference(const CameraUrl& url,
+                       const std::optional<CameraUrl>& detect_url,
+                       const v1::Stream& running, const StreamRequest& request);
 
 // `base`, or `base-2`, `base-3` ..., at most 64 characters: the first that
 // `taken` does not know.

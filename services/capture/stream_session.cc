@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -23,6 +24,9 @@ namespace {
 constexpr size_t kMaxFrameBytes = 64 << 20;
 // The host's clock was set where it is off by more.
 constexpr absl::Duration kClockSlack = absl::Seconds(1);
+// More frames than a worker may have under way.
+constexpr int64_t kFramesUnderWay = 64;
+constexpr absl::string_view kDetectSuffix = "/detect";
 
 const std::set<std::string>& MissedReasons() {
   static const auto* const reasons = new std::set<std::string>{
@@ -50,6 +54,17 @@ int64_t Total(const google::protobuf::Map<std::string, int64_t>& by_reason) {
 
 }  // namespace
 
+SourceId SourceId::Parse(absl::string_view id) {
+  const bool detect = absl::ConsumeSuffix(&id, kDetectSuffix);
+  return {.stream_id = std::string(id),
+          .role = detect ? SourceRole::kDetect : SourceRole::kMain};
+}
+
+std::string SourceId::ToString() const {
+  return role == SourceRole::kDetect ? absl::StrCat(stream_id, kDetectSuffix)
+                                     : stream_id;
+}
+
 StreamSession::StreamSession(const Options& options,
                              const StreamStore::StoredStream& stored,
                              StreamStore& store, BatchSender& sender,
@@ -68,9 +83,7 @@ StreamSession::StreamSession(const Options& options,
       clock_(clock),
       total_spool_bytes_(total_spool_bytes),
       stream_(stored.stream),
-      stored_url_(stored.url),
       host_ip_(stored.host_ip),
-      frame_seq_(stored.frame_seq),
       batch_seq_(stored.batch_seq),
       captured_(stored.captured),
       last_activity_(stored.last_activity),
@@ -78,27 +91,57 @@ StreamSession::StreamSession(const Options& options,
       judge_(options.condition),
       latest_(stored.latest),
       acknowledged_(stored.acknowledged),
-      grid_(stored.grid),
-      connects_before_(stored.stream.connects()),
-      disconnects_before_(stored.stream.disconnects()) {
-  stream_.set_state(v1::STREAM_STATE_STARTING);
-  stream_.clear_state_reason();
-  // Counted since the service started.
-  stream_.clear_received_bytes();
+      grid_(stored.grid) {
   // Of streams that were started before there was a choice.
   if (!stream_.has_tls_verify()) stream_.set_tls_verify(true);
-  *stream_.mutable_state_since() = ToProto(clock.Now());
   SetLeaseEnd();
-  auto url = CameraUrl::Parse(stored.url);
+  main_.stored_url = stored.url;
+  main_.frame_seq = stored.frame_seq;
+  main_.connects_before = stored.stream.connects();
+  main_.disconnects_before = stored.stream.disconnects();
+  detect_.role = SourceRole::kDetect;
+  detect_.stored_url = stored.detect_url;
+  detect_.frame_seq = stored.detect_frame_seq;
+  detect_.connects_before = stored.detect_connects;
+  detect_.disconnects_before = stored.detect_disconnects;
+  for (Source* source : {&main_, &detect_}) {
+    source->next_frame_seq = source->frame_seq + 1;
+    source->status.set_connects(source->connects_before);
+    source->status.set_disconnects(source->disconnects_before);
+    if (Has(source->role)) ReadUrl(*source);
+  }
+  if (latest_.has_value()) {
+    main_.last_frame_at = FromProto(latest_->captured_at());
+  }
+  Of(Batched()).next_frame_seq =
+      std::max(main_.next_frame_seq, detect_.next_frame_seq);
+}
+
+void StreamSession::ReadUrl(Source& source) {
+  Begin(source);
+  auto url = CameraUrl::Parse(source.stored_url);
   if (url.ok()) {
-    url_ = *std::move(url);
+    source.url = *std::move(url);
     return;
   }
-  stream_.set_state(v1::STREAM_STATE_NOT_FOUND);
-  stream_.set_state_reason(
+  source.status.set_state(v1::STREAM_STATE_NOT_FOUND);
+  source.status.set_state_reason(
       absl::StrCat("the stored URL cannot be used: ", url.status().message()));
   LogError("stream without a usable URL",
-           {{"stream", stream_id_}, {"reason", stream_.state_reason()}});
+           {{"stream", SourceId{stream_id_, source.role}.ToString()},
+            {"reason", source.status.state_reason()}});
+}
+
+void StreamSession::Begin(Source& source) {
+  *source.status.mutable_state_since() = ToProto(clock_.Now());
+  source.status.set_state(v1::STREAM_STATE_STARTING);
+  source.status.clear_state_reason();
+}
+
+void StreamSession::SetUrl(Source& source, const CameraUrl& url) {
+  source.stored_url = url.Full();
+  if (!source.url.has_value()) Begin(source);
+  source.url = url;
 }
 
 void StreamSession::AddSpoolBytes(int64_t delta) {
@@ -116,12 +159,12 @@ void StreamSession::Recover(const std::vector<StreamStore::BatchRow>& batches) {
     LogError("brightest frames not recovered",
              {{"stream", stream_id_}, {"status", status}});
   }
-  if (stream_.desired_running()) CountTimeAway("service_down");
+  if (stream_.desired_running()) CountTimeAway();
   TrySealOpen(/*also_rest=*/!stream_.desired_running());
   RemoveFoldersIfDone();
 }
 
-void StreamSession::CountTimeAway(const std::string& reason) {
+void StreamSession::CountTimeAway() {
   if (HasAllFrames()) return;
   const absl::Duration interval = absl::Seconds(stream_.interval_seconds());
   absl::Time until = clock_.Now();
@@ -129,17 +172,28 @@ void StreamSession::CountTimeAway(const std::string& reason) {
     until = std::min(until, FromProto(stream_.expires_at()));
   }
   absl::Duration rest;
-  const int64_t missed =
+  const int64_t due =
       absl::IDivDuration(until - last_activity_, interval, &rest);
-  if (missed <= 0) return;
-  last_activity_ += missed * interval;
+  if (due <= 0) return;
+  const int64_t missed = Has(SourceRole::kDetect) ? 2 * due : due;
+  last_activity_ += due * interval;
   if (absl::Status status =
-          store_.AddMissed(session_id_, reason, missed, last_activity_);
+          store_.AddMissed(session_id_, "service_down", missed, last_activity_);
       !status.ok()) {
     LogError("missed samples not counted",
              {{"stream", stream_id_}, {"status", status}});
-    uncounted_[reason] += missed;
+    uncounted_["service_down"] += missed;
   }
+}
+
+void StreamSession::CountLost(Source& source) {
+  if (HasAllFrames()) return;
+  absl::Duration until = clock_.SteadyNow();
+  if (stream_.has_expires_at()) until = std::min(until, lease_end_);
+  absl::Duration rest;
+  CountMissed(source, "worker_lost",
+              absl::IDivDuration(until - source.counted_until,
+                                 source.grid_interval, &rest));
 }
 
 void StreamSession::CatchUp() {
@@ -152,7 +206,7 @@ void StreamSession::CatchUp() {
   // Their first failure has been logged.
   CountUncounted().IgnoreError();
   if (open_.empty()) return;
-  SealOpen(/*also_rest=*/ended_).IgnoreError();
+  SealOpen(/*also_rest=*/Ended()).IgnoreError();
   RemoveFoldersIfDone();
 }
 
@@ -266,52 +320,80 @@ absl::Status StreamSession::MakeFolders() {
   return status;
 }
 
-absl::Duration StreamSession::CountedUntil(absl::Duration interval,
-                                           absl::Duration phase) {
+std::optional<v1::AssignStream> StreamSession::Assignment(SourceRole role,
+                                                          double phase_share) {
   absl::MutexLock lock(&mu_);
-  if (interval != grid_interval_ || phase != grid_phase_) {
-    grid_interval_ = interval;
-    grid_phase_ = phase;
+  Source& source = Of(role);
+  if (!Has(role) || !source.url.has_value()) return std::nullopt;
+  v1::AssignStream assign;
+  assign.set_stream_id(SourceId{stream_id_, role}.ToString());
+  assign.set_session_id(session_id_);
+  assign.set_url(source.url->Full());
+  assign.set_transport(stream_.transport());
+  assign.set_tls_verify(stream_.tls_verify());
+  assign.set_interval_seconds(stream_.interval_seconds());
+  assign.set_phase_seconds(phase_share * stream_.interval_seconds());
+  assign.set_sampling_mode(stream_.sampling_mode());
+  assign.set_ranked_only(role != Batched());
+  assign.set_spool_dir(FolderOf(assign.ranked_only()));
+  assign.set_next_frame_seq(source.next_frame_seq);
+  assign.set_masks_version(masks_version_);
+  assign.set_counted_until_seconds(absl::ToDoubleSeconds(
+      CountedUntil(source, absl::Seconds(assign.interval_seconds()),
+                   absl::Seconds(assign.phase_seconds()))));
+  return assign;
+}
+
+absl::Duration StreamSession::CountedUntil(Source& source,
+                                           absl::Duration interval,
+                                           absl::Duration phase) {
+  if (interval != source.grid_interval || phase != source.grid_phase) {
+    source.grid_interval = interval;
+    source.grid_phase = phase;
     const absl::Duration now = clock_.SteadyNow();
     absl::Duration rest;
     absl::IDivDuration(now - phase, interval, &rest);
     if (rest < absl::ZeroDuration()) rest += interval;
-    counted_until_ = now - rest - interval;
+    source.counted_until = now - rest - interval;
   }
-  return counted_until_;
+  return source.counted_until;
 }
 
-void StreamSession::OnAssigned() {
+void StreamSession::OnAssigned(SourceRole role) {
   absl::MutexLock lock(&mu_);
-  SetEnded(false);
+  SetEnded(Of(role), false);
 }
 
-void StreamSession::SetEnded(bool ended) {
-  ended_ = ended;
+void StreamSession::SetEnded(Source& source, bool ended) {
+  source.ended = ended;
   const std::lock_guard<std::mutex> lock(ended_mu_);
-  ended_told_ = ended;
+  (source.role == SourceRole::kMain ? main_ended_told_ : detect_ended_told_) =
+      ended;
   ended_changed_.notify_all();
 }
 
-void StreamSession::OnSample(const v1::SampleTaken& sample) {
+void StreamSession::OnSample(SourceRole role, const v1::SampleTaken& sample) {
   absl::MutexLock lock(&mu_);
+  Source& source = Of(role);
+  const int64_t seq = sample.frame().frame_seq();
+  const std::string file = FrameFile(FolderOf(sample.ranked_only()), seq);
   if (discarded_ || HasAllFrames()) {
-    UnlinkFile(FrameFile(spool_dir_, sample.frame().frame_seq())).IgnoreError();
+    UnlinkFile(file).IgnoreError();
     return;
   }
   if (sample.masks_version() != masks_version_) {
-    UnlinkFile(FrameFile(spool_dir_, sample.frame().frame_seq())).IgnoreError();
-    CountMissed("camera_unknown", 1);
+    UnlinkFile(file).IgnoreError();
+    CountMissed(source, "camera_unknown", 1);
     return;
   }
-  if (sample.frame().frame_seq() <= frame_seq_) {
+  if (seq <= source.frame_seq) {
     LogError("frame number used twice",
-             {{"stream", stream_id_}, {"frame", sample.frame().frame_seq()}});
+             {{"stream", stream_id_}, {"frame", seq}});
     return;
   }
-  if (sample.has_look()) Judge(sample.look());
-  CommitSample(sample);
-  TrySealOpen(/*also_rest=*/ended_);
+  if (sample.has_look() && role == SourceRole::kMain) Judge(sample.look());
+  CommitSample(source, sample);
+  TrySealOpen(/*also_rest=*/Ended());
 }
 
 void StreamSession::Judge(const v1::PictureLook& look) {
@@ -335,20 +417,26 @@ void StreamSession::Judge(const v1::PictureLook& look) {
   }
 }
 
-void StreamSession::CommitSample(const v1::SampleTaken& sample) {
+void StreamSession::CommitSample(Source& source,
+                                 const v1::SampleTaken& sample) {
   const v1::FrameInfo& info = sample.frame();
   const int64_t seq = info.frame_seq();
-  const std::string file = FrameFile(spool_dir_, seq);
+  const std::string file = FrameFile(FolderOf(sample.ranked_only()), seq);
   const std::string latest = LatestFile(brightest_dir_, seq);
   const std::string bright = FrameFile(brightest_dir_, seq);
-  const BrightnessRanker::Decision rank = ranker_.Consider(info);
-  const bool ranked_only = stream_.models().empty();
+  const bool ranked_only = sample.ranked_only() || stream_.models().empty();
+  const bool main = source.role == SourceRole::kMain;
+  const BrightnessRanker::Decision rank =
+      main ? ranker_.Consider(info) : BrightnessRanker::Decision();
 
-  absl::Status status = LinkFile(file, latest);
-  if (status.ok() && rank.enters) status = LinkFile(file, bright);
+  absl::Status status = main ? LinkFile(file, latest) : absl::OkStatus();
+  if (status.ok() && rank.enters && file != bright) {
+    status = LinkFile(file, bright);
+  }
   if (status.ok()) {
     status = store_.AddFrame({.session_id = session_id_,
                               .info = info,
+                              .detect = !main,
                               .ranked_only = ranked_only,
                               .enters_brightest = rank.enters,
                               .displaced_seq = rank.displaced_seq},
@@ -356,41 +444,48 @@ void StreamSession::CommitSample(const v1::SampleTaken& sample) {
   }
   if (!status.ok()) {
     LogError("sample not kept", {{"stream", stream_id_}, {"status", status}});
-    UnlinkFile(latest).IgnoreError();
+    if (main) UnlinkFile(latest).IgnoreError();
     if (rank.enters) UnlinkFile(bright).IgnoreError();
     UnlinkFile(file).IgnoreError();
-    CountMissed("disk_error", 1);
+    CountMissed(source, "disk_error", 1);
     return;
   }
-  frame_seq_ = seq;
+  source.frame_seq = seq;
+  source.next_frame_seq = std::max(source.next_frame_seq, seq + 1);
   ++captured_;
   last_activity_ = clock_.Now();
-  counted_until_ += absl::Seconds(stream_.interval_seconds());
-  ranker_.Accept(info);
-  if (rank.displaced_seq != 0) {
-    UnlinkFile(FrameFile(brightest_dir_, rank.displaced_seq)).IgnoreError();
+  source.counted_until += absl::Seconds(stream_.interval_seconds());
+  source.last_frame_at = FromProto(info.captured_at());
+  if (main) {
+    ranker_.Accept(info);
+    if (rank.displaced_seq != 0) {
+      UnlinkFile(FrameFile(brightest_dir_, rank.displaced_seq)).IgnoreError();
+    }
+    if (latest_.has_value()) {
+      UnlinkFile(LatestFile(brightest_dir_, latest_->frame_seq()))
+          .IgnoreError();
+    }
+    latest_ = info;
   }
-  if (latest_.has_value()) {
-    UnlinkFile(LatestFile(brightest_dir_, latest_->frame_seq())).IgnoreError();
-  }
-  latest_ = info;
-  if (ranked_only) {
-    UnlinkFile(file).IgnoreError();
-  } else {
+  if (!ranked_only) {
     open_.push_back(info);
     AddSpoolBytes(info.size_bytes());
+  } else if (!rank.enters || file != bright) {
+    UnlinkFile(file).IgnoreError();
   }
-  stream_.set_width(info.width());
-  stream_.set_height(info.height());
-  stream_.set_effective_mode(sample.effective_mode());
-  stream_.set_gop_seconds(sample.gop_seconds());
-  stream_.set_received_bytes(received_before_ + sample.received_bytes());
+  source.status.set_width(info.width());
+  source.status.set_height(info.height());
+  source.status.set_effective_mode(sample.effective_mode());
+  source.status.set_gop_seconds(sample.gop_seconds());
+  source.status.set_received_bytes(source.received_before +
+                                   sample.received_bytes());
   CountUncounted().IgnoreError();
 }
 
-void StreamSession::CountMissed(const std::string& reason, int64_t count) {
+void StreamSession::CountMissed(Source& source, const std::string& reason,
+                                int64_t count) {
   if (count <= 0) return;
-  counted_until_ += count * absl::Seconds(stream_.interval_seconds());
+  source.counted_until += count * absl::Seconds(stream_.interval_seconds());
   uncounted_[reason] += count;
   if (absl::Status status = CountUncounted(); !status.ok()) {
     LogError("missed samples not counted",
@@ -410,7 +505,7 @@ absl::Status StreamSession::CountUncounted() {
   return absl::OkStatus();
 }
 
-void StreamSession::OnMissed(const v1::SamplesMissed& missed) {
+void StreamSession::OnMissed(SourceRole role, const v1::SamplesMissed& missed) {
   absl::MutexLock lock(&mu_);
   if (discarded_ || HasAllFrames()) return;
   const bool known = MissedReasons().count(missed.reason()) > 0;
@@ -418,92 +513,103 @@ void StreamSession::OnMissed(const v1::SamplesMissed& missed) {
     LogError("unknown reason for missed samples",
              {{"stream", stream_id_}, {"reason", missed.reason()}});
   }
-  CountMissed(known ? missed.reason() : "overload", missed.count());
+  CountMissed(Of(role), known ? missed.reason() : "overload", missed.count());
 }
 
-void StreamSession::OnState(const v1::StateChanged& state) {
+void StreamSession::OnState(SourceRole role, const v1::StateChanged& state) {
   absl::MutexLock lock(&mu_);
   if (discarded_) return;
-  lost_ = false;
+  Source& source = Of(role);
+  v1::SourceStatus& status = source.status;
+  source.lost = false;
   const absl::Time now = clock_.Now();
-  if (stream_.state() != state.state()) {
-    *stream_.mutable_state_since() = ToProto(now);
-    LogState(state);
+  if (status.state() != state.state()) {
+    *status.mutable_state_since() = ToProto(now);
+    LogState(source, state);
   }
-  stream_.set_state(state.state());
-  stream_.set_state_reason(MaskSecrets(state.reason()));
-  worker_reason_ = stream_.state_reason();
-  no_session_ = false;
-  next_retry_at_ = state.retry_after_seconds() > 0
-                       ? now + absl::Seconds(state.retry_after_seconds())
-                       : absl::InfinitePast();
-  if (!state.codec().empty()) stream_.set_codec(state.codec());
-  const int64_t connects = connects_before_ + state.connects();
-  const int64_t disconnects = disconnects_before_ + state.disconnects();
+  status.set_state(state.state());
+  status.set_state_reason(MaskSecrets(state.reason()));
+  source.worker_reason = status.state_reason();
+  source.no_session = false;
+  source.next_retry_at = state.retry_after_seconds() > 0
+                             ? now + absl::Seconds(state.retry_after_seconds())
+                             : absl::InfinitePast();
+  if (!state.codec().empty()) status.set_codec(state.codec());
+  const int64_t connects = source.connects_before + state.connects();
+  const int64_t disconnects = source.disconnects_before + state.disconnects();
   const std::string host_ip =
-      state.local_ip().empty() ? host_ip_ : state.local_ip();
-  if (connects != stream_.connects() || disconnects != stream_.disconnects() ||
+      state.local_ip().empty() || role == SourceRole::kDetect
+          ? host_ip_
+          : state.local_ip();
+  if (connects != status.connects() || disconnects != status.disconnects() ||
       host_ip != host_ip_) {
-    stream_.set_connects(connects);
-    stream_.set_disconnects(disconnects);
+    status.set_connects(connects);
+    status.set_disconnects(disconnects);
     host_ip_ = host_ip;
-    store_.SaveConnection(session_id_, host_ip_, connects, disconnects)
+    store_
+        .SaveConnection(session_id_, role == SourceRole::kDetect, host_ip_,
+                        connects, disconnects)
         .IgnoreError();
   }
 }
 
-void StreamSession::SetState(v1::StreamState state) {
-  if (stream_.state() == state) return;
-  stream_.set_state(state);
-  *stream_.mutable_state_since() = ToProto(clock_.Now());
+void StreamSession::SetState(Source& source, v1::StreamState state) {
+  if (source.status.state() == state) return;
+  source.status.set_state(state);
+  *source.status.mutable_state_since() = ToProto(clock_.Now());
 }
 
 // Other states have more to say than that the next try is about to begin.
-bool StreamSession::Connects() {
+bool StreamSession::Connects(Source& source) {
   if (discarded_) return false;
-  if (std::exchange(no_session_, false)) {
-    SetState(stream_.connects() > 0 ? v1::STREAM_STATE_RECONNECTING
-                                    : v1::STREAM_STATE_STARTING);
+  if (std::exchange(source.no_session, false)) {
+    SetState(source, source.status.connects() > 0
+                         ? v1::STREAM_STATE_RECONNECTING
+                         : v1::STREAM_STATE_STARTING);
   }
-  return stream_.state() == v1::STREAM_STATE_STARTING ||
-         stream_.state() == v1::STREAM_STATE_RECONNECTING;
+  return source.status.state() == v1::STREAM_STATE_STARTING ||
+         source.status.state() == v1::STREAM_STATE_RECONNECTING;
 }
 
-void StreamSession::OnWaits() {
+void StreamSession::OnWaits(SourceRole role) {
   absl::MutexLock lock(&mu_);
-  if (!Connects()) return;
-  stream_.set_state_reason("waits for its turn to connect");
-  if (stream_.state() == v1::STREAM_STATE_RECONNECTING &&
-      !worker_reason_.empty()) {
-    stream_.set_state_reason(
-        absl::StrCat(stream_.state_reason(), "; before: ", worker_reason_));
+  Source& source = Of(role);
+  if (!Connects(source)) return;
+  source.status.set_state_reason("waits for its turn to connect");
+  if (source.status.state() == v1::STREAM_STATE_RECONNECTING &&
+      !source.worker_reason.empty()) {
+    source.status.set_state_reason(absl::StrCat(
+        source.status.state_reason(), "; before: ", source.worker_reason));
   }
 }
 
-void StreamSession::OnNoSession(const std::string& reason) {
+void StreamSession::OnNoSession(SourceRole role, const std::string& reason) {
   absl::MutexLock lock(&mu_);
   if (discarded_) return;
-  if (!no_session_) {
+  Source& source = Of(role);
+  if (!source.no_session) {
     v1::StateChanged state;
     state.set_state(v1::STREAM_STATE_REFUSED);
     state.set_reason(reason);
-    LogState(state);
+    LogState(source, state);
   }
-  no_session_ = true;
-  SetState(v1::STREAM_STATE_REFUSED);
-  stream_.set_state_reason(reason);
-  next_retry_at_ = absl::InfinitePast();
+  source.no_session = true;
+  SetState(source, v1::STREAM_STATE_REFUSED);
+  source.status.set_state_reason(reason);
+  source.next_retry_at = absl::InfinitePast();
 }
 
-void StreamSession::OnConnecting() {
+void StreamSession::OnConnecting(SourceRole role) {
   absl::MutexLock lock(&mu_);
-  if (Connects()) stream_.set_state_reason(worker_reason_);
+  Source& source = Of(role);
+  if (Connects(source)) source.status.set_state_reason(source.worker_reason);
 }
 
 // One line when a state begins; its repetitions show in the state itself.
-void StreamSession::LogState(const v1::StateChanged& state) const {
+void StreamSession::LogState(const Source& source,
+                             const v1::StateChanged& state) const {
   LogFields fields = {
-      {"stream", stream_id_},
+      {"stream", SourceId{stream_id_, source.role}.ToString()},
       {"process_name", stream_.process_name()},
       {"state", absl::AsciiStrToLower(absl::StripPrefix(
                     v1::StreamState_Name(state.state()), "STREAM_STATE_"))}};
@@ -517,59 +623,65 @@ void StreamSession::LogState(const v1::StateChanged& state) const {
   }
 }
 
-void StreamSession::OnLost(const v1::StreamEnded& lost) {
+void StreamSession::OnLost(Source& source, const v1::StreamEnded& lost) {
+  v1::SourceStatus& status = source.status;
   // The next worker counts from zero, and writes to the next frame's file.
-  connects_before_ = stream_.connects();
-  if (stream_.state() == v1::STREAM_STATE_RUNNING) {
-    stream_.set_disconnects(stream_.disconnects() + 1);
+  source.connects_before = status.connects();
+  if (status.state() == v1::STREAM_STATE_RUNNING) {
+    status.set_disconnects(status.disconnects() + 1);
   }
-  disconnects_before_ = stream_.disconnects();
-  received_before_ = stream_.received_bytes();
-  for (const std::string& name : ListFolder(spool_dir_)) {
-    const int64_t seq = FrameSeqOf(name);
-    if (seq > 0 && seq <= frame_seq_) continue;
-    UnlinkFile(absl::StrCat(spool_dir_, "/", name)).IgnoreError();
+  source.disconnects_before = status.disconnects();
+  source.received_before = status.received_bytes();
+  const std::string& folder = FolderOf(source.role != Batched());
+  for (const std::string& name : ListFolder(folder)) {
+    // Of no frame yet, or half written.
+    if (FrameSeqOf(name) >= source.next_frame_seq ||
+        absl::EndsWith(name, ".tmp")) {
+      UnlinkFile(absl::StrCat(folder, "/", name)).IgnoreError();
+    }
   }
   CountUncounted().IgnoreError();
-  lost_ = true;
+  source.lost = true;
   // Nobody has told the next worker.
-  paused_ = false;
+  if (source.role == Batched()) paused_ = false;
   const absl::Time now = clock_.Now();
-  if (stream_.state() == v1::STREAM_STATE_RUNNING) {
-    stream_.set_state(v1::STREAM_STATE_RECONNECTING);
-    *stream_.mutable_state_since() = ToProto(now);
+  if (status.state() == v1::STREAM_STATE_RUNNING) {
+    SetState(source, v1::STREAM_STATE_RECONNECTING);
   }
-  stream_.set_state_reason(MaskSecrets(lost.reason()));
-  next_retry_at_ = lost.retry_after_seconds() > 0
-                       ? now + absl::Seconds(lost.retry_after_seconds())
-                       : absl::InfinitePast();
-  quarantined_until_ = lost.quarantine_seconds() > 0
-                           ? now + absl::Seconds(lost.quarantine_seconds())
-                           : absl::InfinitePast();
+  status.set_state_reason(MaskSecrets(lost.reason()));
+  source.next_retry_at = lost.retry_after_seconds() > 0
+                             ? now + absl::Seconds(lost.retry_after_seconds())
+                             : absl::InfinitePast();
+  source.quarantined_until =
+      lost.quarantine_seconds() > 0
+          ? now + absl::Seconds(lost.quarantine_seconds())
+          : absl::InfinitePast();
   LogWarning("stream lost by its worker",
-             {{"stream", stream_id_},
+             {{"stream", SourceId{stream_id_, source.role}.ToString()},
               {"process_name", stream_.process_name()},
-              {"reason", stream_.state_reason()},
+              {"reason", status.state_reason()},
               {"retry_seconds", lost.retry_after_seconds()},
               {"quarantine_seconds", lost.quarantine_seconds()}});
 }
 
-void StreamSession::OnEnded(const v1::StreamEnded& ended) {
+void StreamSession::OnEnded(SourceRole role, const v1::StreamEnded& ended) {
   absl::MutexLock lock(&mu_);
-  if (ended.lost() && !discarded_ && stream_.desired_running()) {
-    OnLost(ended);
-    SetEnded(true);
+  Source& source = Of(role);
+  if (ended.lost() && !discarded_ && stream_.desired_running() && Has(role)) {
+    OnLost(source, ended);
+    SetEnded(source, true);
     return;
   }
   if (discarded_) {
     RemoveFolder(spool_dir_);
+    RemoveFolder(brightest_dir_);
   } else {
     CountUncounted().IgnoreError();
-    if (std::exchange(lost_, false)) CountTimeAway("worker_lost");
+    if (std::exchange(source.lost, false)) CountLost(source);
     TrySealOpen(/*also_rest=*/true);
   }
   // Last: whoever waits for the end finds everything sealed.
-  SetEnded(true);
+  SetEnded(source, true);
   RemoveFoldersIfDone();
 }
 
@@ -668,11 +780,12 @@ void StreamSession::MasksChanged(bool forget) {
   ranker_ = BrightnessRanker();
 }
 
-absl::Status StreamSession::Update(const v1::Stream& spec,
-                                   const CameraUrl& url) {
+absl::Status StreamSession::Update(const v1::Stream& spec, const CameraUrl& url,
+                                   const std::optional<CameraUrl>& detect_url) {
   absl::MutexLock lock(&mu_);
   v1::Stream updated = stream_;
   updated.set_rtsp_url(url.Masked());
+  updated.set_detect_url(detect_url.has_value() ? detect_url->Masked() : "");
   updated.set_interval_seconds(spec.interval_seconds());
   updated.set_sampling_mode(spec.sampling_mode());
   updated.set_transport(spec.transport());
@@ -686,24 +799,36 @@ absl::Status StreamSession::Update(const v1::Stream& spec,
         ToProto(clock_.Now() + absl::Seconds(spec.ttl_seconds()));
   }
   *updated.mutable_models() = spec.models();
+  const bool other_source = Has(SourceRole::kDetect) != detect_url.has_value();
   if (updated.SerializeAsString() == stream_.SerializeAsString() &&
-      url_.has_value() && url == *url_) {
+      main_.url == url && (!detect_url || detect_.url == detect_url)) {
     return absl::OkStatus();
   }
-  if (!std::equal(updated.models().begin(), updated.models().end(),
+  if (other_source && detect_url.has_value() && !detect_.ended) {
+    return absl::UnavailableError(
+        "the worker has not left the earlier detect_url yet, try again in a "
+        "moment");
+  }
+  if (other_source ||
+      !std::equal(updated.models().begin(), updated.models().end(),
                   stream_.models().begin(), stream_.models().end())) {
     CAMHERD_RETURN_IF_ERROR(SealOpen(/*also_rest=*/true));
   }
-  if (!url_.has_value()) {
-    updated.set_state(v1::STREAM_STATE_STARTING);
-    updated.clear_state_reason();
-    *updated.mutable_state_since() = ToProto(clock_.Now());
-  }
-  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(updated, url.Full()));
+  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(
+      updated, url.Full(), detect_url.has_value() ? detect_url->Full() : ""));
   const bool lease = !spec.has_expires_at();
   stream_ = std::move(updated);
-  stored_url_ = url.Full();
-  url_ = url;
+  SetUrl(main_, url);
+  if (other_source) {
+    // What an earlier second source left is not due.
+    detect_.url.reset();
+    detect_.stored_url.clear();
+    detect_.grid_interval = absl::ZeroDuration();
+    Of(Batched()).next_frame_seq =
+        std::max(main_.next_frame_seq, detect_.next_frame_seq) +
+        kFramesUnderWay;
+  }
+  if (detect_url.has_value()) SetUrl(detect_, *detect_url);
   if (lease) SetLeaseEnd();
   return absl::OkStatus();
 }
@@ -740,7 +865,9 @@ void StreamSession::FollowHostClock() {
   v1::Stream moved = stream_;
   *moved.mutable_expires_at() = ToProto(end);
   // What fails is tried again at the next look.
-  if (store_.UpdateStream(moved, stored_url_).ok()) stream_ = std::move(moved);
+  if (store_.UpdateStream(moved, main_.stored_url, detect_.stored_url).ok()) {
+    stream_ = std::move(moved);
+  }
 }
 
 absl::Status StreamSession::MarkStopped(const std::string& reason) {
@@ -748,7 +875,8 @@ absl::Status StreamSession::MarkStopped(const std::string& reason) {
   v1::Stream stopped = stream_;
   stopped.set_desired_running(false);
   *stopped.mutable_stopped_at() = ToProto(clock_.Now());
-  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(stopped, stored_url_, reason));
+  CAMHERD_RETURN_IF_ERROR(store_.UpdateStream(stopped, main_.stored_url,
+                                              detect_.stored_url, reason));
   stream_ = std::move(stopped);
   stop_reason_ = reason;
   // Where no worker has it, nothing else comes.
@@ -758,8 +886,17 @@ absl::Status StreamSession::MarkStopped(const std::string& reason) {
 
 bool StreamSession::AwaitEnded(absl::Duration timeout) {
   std::unique_lock<std::mutex> lock(ended_mu_);
+  return ended_changed_.wait_for(
+      lock, absl::ToChronoNanoseconds(timeout),
+      [this] { return main_ended_told_ && detect_ended_told_; });
+}
+
+bool StreamSession::AwaitEnded(SourceRole role, absl::Duration timeout) {
+  std::unique_lock<std::mutex> lock(ended_mu_);
+  const bool& told =
+      role == SourceRole::kMain ? main_ended_told_ : detect_ended_told_;
   return ended_changed_.wait_for(lock, absl::ToChronoNanoseconds(timeout),
-                                 [this] { return ended_told_; });
+                                 [&told] { return told; });
 }
 
 absl::Status StreamSession::SealAll() {
@@ -778,7 +915,7 @@ void StreamSession::Discard() {
 }
 
 void StreamSession::RemoveFoldersIfDone() {
-  if (stream_.desired_running() || !ended_ || !pending_.empty() ||
+  if (stream_.desired_running() || !Ended() || !pending_.empty() ||
       !open_.empty()) {
     return;
   }
@@ -867,39 +1004,86 @@ void StreamSession::BatchDelayed(const absl::Status& why) {
                    MaskSecrets({why.message().data(), why.message().size()}));
 }
 
+v1::SourceStatus StreamSession::StatusOf(const Source& source) const {
+  v1::SourceStatus status = source.status;
+  status.set_last_frame_age_seconds(-1);
+  if (source.last_frame_at.has_value()) {
+    *status.mutable_last_frame_at() = ToProto(*source.last_frame_at);
+    status.set_last_frame_age_seconds(std::max(
+        0.0, absl::ToDoubleSeconds(clock_.Now() - *source.last_frame_at)));
+  }
+  if (!stream_.desired_running()) return status;
+  if (source.quarantined_until > clock_.Now()) {
+    *status.mutable_quarantined_until() = ToProto(source.quarantined_until);
+  }
+  if (source.next_retry_at != absl::InfinitePast()) {
+    *status.mutable_next_retry_at() = ToProto(source.next_retry_at);
+  }
+  return status;
+}
+
+void StreamSession::FillSources(v1::Stream& stream) const {
+  const v1::SourceStatus main = StatusOf(main_);
+  stream.set_state(main.state());
+  stream.set_state_reason(main.state_reason());
+  *stream.mutable_state_since() = main.state_since();
+  if (main.has_next_retry_at()) {
+    *stream.mutable_next_retry_at() = main.next_retry_at();
+  }
+  if (main.has_last_frame_at()) {
+    *stream.mutable_last_frame_at() = main.last_frame_at();
+  }
+  stream.set_last_frame_age_seconds(main.last_frame_age_seconds());
+  stream.set_codec(main.codec());
+  stream.set_width(main.width());
+  stream.set_height(main.height());
+  stream.set_gop_seconds(main.gop_seconds());
+  stream.set_effective_mode(main.effective_mode());
+  stream.set_connects(main.connects());
+  stream.set_disconnects(main.disconnects());
+  stream.set_received_bytes(main.received_bytes());
+  if (main.has_quarantined_until()) {
+    *stream.mutable_quarantined_until() = main.quarantined_until();
+  }
+  if (!Has(SourceRole::kDetect)) return;
+  const v1::SourceStatus& detect = *stream.mutable_detect() = StatusOf(detect_);
+  const auto in_trouble = [](const v1::SourceStatus& status) {
+    return status.state() != v1::STREAM_STATE_RUNNING ||
+           !status.state_reason().empty();
+  };
+  if (in_trouble(main) || !in_trouble(detect)) return;
+  stream.set_state(detect.state());
+  stream.set_state_reason(absl::StrCat("detect_url: ", detect.state_reason()));
+  *stream.mutable_state_since() = detect.state_since();
+  if (detect.has_next_retry_at()) {
+    *stream.mutable_next_retry_at() = detect.next_retry_at();
+  }
+}
+
 void StreamSession::FillObserved(v1::Stream& stream) const {
+  FillSources(stream);
   stream.set_batches_pending(static_cast<int>(pending_.size()));
   stream.set_sending_reason(sending_reason_);
   stream.set_brightest_count(static_cast<int>(ranker_.frames().size()));
   stream.set_spool_bytes(spool_bytes_);
   stream.set_node_id(options_.node_id);
-  stream.set_last_frame_age_seconds(-1);
-  if (latest_.has_value()) {
-    *stream.mutable_last_frame_at() = latest_->captured_at();
-    stream.set_last_frame_age_seconds(std::max(
-        0.0, absl::ToDoubleSeconds(clock_.Now() -
-                                   FromProto(latest_->captured_at()))));
-    stream.set_last_frame_luma(latest_->mean_luma());
-  }
-  if (stream.desired_running()) {
-    if (quarantined_until_ > clock_.Now()) {
-      *stream.mutable_quarantined_until() = ToProto(quarantined_until_);
-    }
-    if (next_retry_at_ != absl::InfinitePast()) {
-      *stream.mutable_next_retry_at() = ToProto(next_retry_at_);
-    }
-    return;
-  }
+  if (latest_.has_value()) stream.set_last_frame_luma(latest_->mean_luma());
+  if (stream.desired_running()) return;
   *stream.mutable_state_since() = stream.stopped_at();
-  if (!ended_ || !pending_.empty() || !open_.empty()) {
+  if (!Ended() || !pending_.empty() || !open_.empty()) {
     stream.set_state(v1::STREAM_STATE_STOPPING);
     stream.set_state_reason(absl::StrCat(
         stop_reason_, stop_reason_.empty() ? "" : "; ",
-        ended_ ? absl::StrCat(pending_.size(), " batches wait to be recorded")
-               : "the camera is being left"));
+        Ended() ? absl::StrCat(pending_.size(), " batches wait to be recorded")
+                : "the camera is being left"));
   } else {
     stream.set_state(v1::STREAM_STATE_STOPPED);
     stream.set_state_reason(stop_reason_);
+  }
+  if (stream.has_detect()) {
+    stream.mutable_detect()->set_state(stream.state());
+    stream.mutable_detect()->clear_state_reason();
+    *stream.mutable_detect()->mutable_state_since() = stream.state_since();
   }
 }
 
@@ -919,9 +1103,19 @@ v1::Stream StreamSession::Spec() const {
   return stream;
 }
 
-std::optional<CameraUrl> StreamSession::url() const {
+std::optional<CameraUrl> StreamSession::url(SourceRole role) const {
   absl::MutexLock lock(&mu_);
-  return url_;
+  return Of(role).url;
+}
+
+bool StreamSession::has_source(SourceRole role) const {
+  absl::MutexLock lock(&mu_);
+  return Has(role);
+}
+
+SourceRole StreamSession::batched_source() const {
+  absl::MutexLock lock(&mu_);
+  return Batched();
 }
 
 bool StreamSession::desired_running() const {
@@ -947,16 +1141,6 @@ int64_t StreamSession::spool_bytes() const {
 int64_t StreamSession::open_frames() const {
   absl::MutexLock lock(&mu_);
   return static_cast<int64_t>(open_.size());
-}
-
-int64_t StreamSession::next_frame_seq() const {
-  absl::MutexLock lock(&mu_);
-  return frame_seq_ + 1;
-}
-
-int64_t StreamSession::masks_version() const {
-  absl::MutexLock lock(&mu_);
-  return masks_version_;
 }
 
 std::set<int64_t> StreamSession::BatchesSealedFor(absl::Duration age) const {

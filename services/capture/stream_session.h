@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "camherd/v1/capture_service.pb.h"
@@ -28,11 +29,30 @@
 
 namespace camherd::capture {
 
+// Which of a stream's sources: rtsp_url, and detect_url where there is one.
+enum class SourceRole { kMain, kDetect };
+
+// A source as the worker knows it (AssignStream.stream_id).
+struct SourceId {
+  std::string stream_id;
+  SourceRole role = SourceRole::kMain;
+
+  static SourceId Parse(absl::string_view id);
+  std::string ToString() const;
+};
+
 // One stream from StartStream to StopStream and on until its spool is drained:
 // its frames, its batches, its nine brightest and its counters, in the store
 // and in its two folders. Takes the worker's events and the sender's results;
 // leaves connections to the worker, scheduling to the sender, and identity to
 // the supervisor.
+//
+// Where it has a second source (detect_url), the frames of that go into batches
+// and those of the first are only ranked: they are written beside the nine, and
+// the two number their frames each for itself. Which of the two ways a frame
+// goes is told when it is assigned and stays with it (SampleTaken.ranked_only).
+// A source that begins to fill the spool takes numbers above all that may be
+// under way.
 //
 // Lifecycle: a row in the store -> constructed -> Recover once -> events. A
 // disk that is full or fails stops none of this: what cannot be counted,
@@ -72,28 +92,38 @@ class StreamSession {
   // counted, batches that could not be sealed.
   void CatchUp();
 
+  // What the worker is to do now for that source, but for the masks, whose
+  // version it has: the caller adds those of that version or later. Due times
+  // are `phase_share` intervals off. std::nullopt: there is no such source, or
+  // it has no URL that can be used.
+  std::optional<v1::AssignStream> Assignment(SourceRole role,
+                                             double phase_share);
+
   // Events of the worker, between OnAssigned and OnEnded.
-  void OnAssigned();
-  void OnSample(const v1::SampleTaken& sample);
-  void OnMissed(const v1::SamplesMissed& missed);
-  void OnState(const v1::StateChanged& state);
+  void OnAssigned(SourceRole role);
+  void OnSample(SourceRole role, const v1::SampleTaken& sample);
+  void OnMissed(SourceRole role, const v1::SamplesMissed& missed);
+  void OnState(SourceRole role, const v1::StateChanged& state);
   // What the connect gate says, while the worker waits for it and has nothing
-  // to tell: the stream waits for its turn, or for a session with its host to
+  // to tell: the source waits for its turn, or for a session with its host to
   // end, or is connecting.
-  void OnWaits();
-  void OnNoSession(const std::string& reason);
-  void OnConnecting();
-  // Where it is lost, the stream is to be assigned again.
-  void OnEnded(const v1::StreamEnded& ended);
+  void OnWaits(SourceRole role);
+  void OnNoSession(SourceRole role, const std::string& reason);
+  void OnConnecting(SourceRole role);
+  // Where it is lost, the source is to be assigned again.
+  void OnEnded(SourceRole role, const v1::StreamEnded& ended);
 
   // Other privacy masks are in force: pictures that do not have them yet are
   // not taken any more (missed "camera_unknown"), and where `forget` is set the
   // nine brightest so far are removed.
   void MasksChanged(bool forget);
 
-  // Replaces what was asked for; frames taken under other models are sealed
-  // first. A `spec` with ttl_seconds and without expires_at renews the lease.
-  absl::Status Update(const v1::Stream& spec, const CameraUrl& url);
+  // Replaces what was asked for; frames taken under other models, or of another
+  // source, are sealed first. A `spec` with ttl_seconds and without expires_at
+  // renews the lease. kUnavailable: a second source is asked for, and the
+  // worker has not left an earlier one yet.
+  absl::Status Update(const v1::Stream& spec, const CameraUrl& url,
+                      const std::optional<CameraUrl>& detect_url);
   // Why the lease of a running stream is over; empty: it is not. What comes
   // after the last frame of max_frames is thrown away and not counted, since
   // nothing is due any more.
@@ -101,8 +131,10 @@ class StreamSession {
   // Desired is stopped from now on, durably; `reason` is why it stops by
   // itself.
   absl::Status MarkStopped(const std::string& reason = "");
-  // Waits until no worker has it (OnEnded). False after `timeout`.
+  // Waits until no worker has it (OnEnded), or that source of it. False after
+  // `timeout`.
   bool AwaitEnded(absl::Duration timeout);
+  bool AwaitEnded(SourceRole role, absl::Duration timeout);
   // Seals all that is open, the rest as a shorter batch.
   absl::Status SealAll();
   // Removes folders; later samples are thrown away. The caller removes the
@@ -120,21 +152,20 @@ class StreamSession {
   absl::StatusOr<v1::Stream> Snapshot();
   // Without accounting: for names and filters.
   v1::Stream Spec() const;
-  std::optional<CameraUrl> url() const;
+  std::optional<CameraUrl> url(SourceRole role = SourceRole::kMain) const;
+  // There is one: the second may not be.
+  bool has_source(SourceRole role) const;
+  // The one whose frames go into batches.
+  SourceRole batched_source() const;
   bool desired_running() const;
   // It has models: its samples go into the spool.
   bool uses_spool() const;
   bool draining() const;
   int64_t spool_bytes() const;
   int64_t open_frames() const;
-  int64_t next_frame_seq() const;
-  int64_t masks_version() const;
-  // AssignStream.counted_until_seconds, for an assignment with this grid.
-  absl::Duration CountedUntil(absl::Duration interval, absl::Duration phase);
   bool auto_named() const { return auto_named_; }
   const std::string& stream_id() const { return stream_id_; }
   const std::string& session_id() const { return session_id_; }
-  const std::string& spool_dir() const { return spool_dir_; }
 
   // Numbers of the pending batches that have been sealed for longer than
   // `age`. By the steady clock, so a host that sets its clock drops nothing;
@@ -157,32 +188,96 @@ class StreamSession {
   void StoreGrid(const v1::RenderGridResponse& grid);
 
  private:
-  void SetEnded(bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  struct Source {
+    SourceRole role = SourceRole::kMain;
+    // As it is stored, and read.
+    std::string stored_url;
+    std::optional<CameraUrl> url;
+    // But for what follows from the clock.
+    v1::SourceStatus status;
+    absl::Time next_retry_at = absl::InfinitePast();
+    absl::Time quarantined_until = absl::InfinitePast();
+    std::optional<absl::Time> last_frame_at;
+    // Number of its newest frame, and of the next one.
+    int64_t frame_seq = 0;
+    int64_t next_frame_seq = 1;
+    // Of earlier workers of this session, the bytes of this run of the service.
+    int64_t connects_before = 0;
+    int64_t disconnects_before = 0;
+    int64_t received_before = 0;
+    // What the worker gave as its state's reason last, and that the gate has
+    // made another state of it since.
+    std::string worker_reason;
+    bool no_session = false;
+    // The grid of due times as it was assigned last, and the newest of them
+    // that is taken or missed, on the steady clock.
+    absl::Duration grid_interval;
+    absl::Duration grid_phase;
+    absl::Duration counted_until;
+    // The next worker has not said a word yet.
+    bool lost = false;
+    // No worker has it.
+    bool ended = true;
+  };
+
+  Source& Of(SourceRole role) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return role == SourceRole::kMain ? main_ : detect_;
+  }
+  const Source& Of(SourceRole role) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return role == SourceRole::kMain ? main_ : detect_;
+  }
+  bool Has(SourceRole role) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return role == SourceRole::kMain || !stream_.detect_url().empty();
+  }
+  SourceRole Batched() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return Has(SourceRole::kDetect) ? SourceRole::kDetect : SourceRole::kMain;
+  }
+  bool Ended() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return main_.ended && detect_.ended;
+  }
+  // Reads stored_url.
+  void ReadUrl(Source& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetUrl(Source& source, const CameraUrl& url)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Its first state.
+  void Begin(Source& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // AssignStream.counted_until_seconds, for an assignment with this grid.
+  absl::Duration CountedUntil(Source& source, absl::Duration interval,
+                              absl::Duration phase)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The folder its frames are written to.
+  const std::string& FolderOf(bool ranked_only) const {
+    return ranked_only ? brightest_dir_ : spool_dir_;
+  }
+  void SetEnded(Source& source, bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // It has captured its max_frames.
   bool HasAllFrames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetLeaseEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FollowHostClock() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddSpoolBytes(int64_t delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Judge(const v1::PictureLook& look) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void CommitSample(const v1::SampleTaken& sample)
+  void CommitSample(Source& source, const v1::SampleTaken& sample)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void CountMissed(const std::string& reason, int64_t count)
+  void CountMissed(Source& source, const std::string& reason, int64_t count)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Counts what could not be counted before.
   absl::Status CountUncounted() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Samples that fell due since the last event are missed for `reason`.
-  void CountTimeAway(const std::string& reason)
+  // Samples that fell due while the service was down.
+  void CountTimeAway() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Samples that fell due since its worker was lost.
+  void CountLost(Source& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnLost(Source& source, const v1::StreamEnded& lost)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void OnLost(const v1::StreamEnded& lost) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // SealOpen; what fails stays open.
   void TrySealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Seals the first `count` open frames.
   absl::Status Seal(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void LogState(const v1::StateChanged& state) const
+  void LogState(const Source& source, const v1::StateChanged& state) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void SetState(v1::StreamState state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetState(Source& source, v1::StreamState state)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // True where the state is one in which the worker tries to connect.
-  bool Connects() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Connects(Source& source) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status SealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status DropLostFrames(const std::vector<int64_t>& seqs)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -191,6 +286,9 @@ class StreamSession {
   absl::Status DropLostBatch(const StreamStore::BatchRow& batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status RecoverBrightest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  v1::SourceStatus StatusOf(const Source& source) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FillSources(v1::Stream& stream) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FillObserved(v1::Stream& stream) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RemoveFoldersIfDone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -207,13 +305,11 @@ class StreamSession {
   std::atomic<int64_t>& total_spool_bytes_;
 
   mutable absl::Mutex mu_;
-  // What was asked for, and of the observed what OnState and OnSample tell.
+  // What was asked for, and the camera's condition.
   v1::Stream stream_ ABSL_GUARDED_BY(mu_);
-  // As it is stored, and read.
-  std::string stored_url_ ABSL_GUARDED_BY(mu_);
-  std::optional<CameraUrl> url_ ABSL_GUARDED_BY(mu_);
+  Source main_ ABSL_GUARDED_BY(mu_);
+  Source detect_ ABSL_GUARDED_BY(mu_);
   std::string host_ip_ ABSL_GUARDED_BY(mu_);
-  int64_t frame_seq_ ABSL_GUARDED_BY(mu_);
   int64_t batch_seq_ ABSL_GUARDED_BY(mu_);
   // As its accounting has it.
   int64_t captured_ ABSL_GUARDED_BY(mu_);
@@ -231,29 +327,10 @@ class StreamSession {
   // Sealed and not settled, by number: when it was sealed, on the steady clock.
   std::map<int64_t, absl::Duration> pending_ ABSL_GUARDED_BY(mu_);
   std::string sending_reason_ ABSL_GUARDED_BY(mu_);
-  absl::Time next_retry_at_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-  absl::Time quarantined_until_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-  // Of earlier workers of this session, the bytes of this run of the service.
-  int64_t connects_before_ ABSL_GUARDED_BY(mu_) = 0;
-  int64_t disconnects_before_ ABSL_GUARDED_BY(mu_) = 0;
-  int64_t received_before_ ABSL_GUARDED_BY(mu_) = 0;
-  // What the worker gave as its state's reason last, and that the gate has
-  // made another state of it since.
-  std::string worker_reason_ ABSL_GUARDED_BY(mu_);
-  bool no_session_ ABSL_GUARDED_BY(mu_) = false;
-  // The grid of due times as it was assigned last, and the newest of them that
-  // is taken or missed, on the steady clock.
-  absl::Duration grid_interval_ ABSL_GUARDED_BY(mu_);
-  absl::Duration grid_phase_ ABSL_GUARDED_BY(mu_);
-  absl::Duration counted_until_ ABSL_GUARDED_BY(mu_);
-  // The next worker has not said a word yet.
-  bool lost_ ABSL_GUARDED_BY(mu_) = false;
   // Missed samples by reason that could not be counted yet since the store
   // failed.
   std::map<std::string, int64_t> uncounted_ ABSL_GUARDED_BY(mu_);
   bool folders_missing_ ABSL_GUARDED_BY(mu_) = false;
-  // No worker has it.
-  bool ended_ ABSL_GUARDED_BY(mu_) = true;
   bool discarded_ ABSL_GUARDED_BY(mu_) = false;
   bool paused_ ABSL_GUARDED_BY(mu_) = false;
   // Of this run of the service.
@@ -262,7 +339,9 @@ class StreamSession {
   // Wakes AwaitEnded. Not an absl::Mutex: its timeouts go by the wall clock.
   std::mutex ended_mu_;
   std::condition_variable ended_changed_;
-  bool ended_told_ = true;  // As ended_. Guarded by ended_mu_.
+  // As Source::ended. Guarded by ended_mu_.
+  bool main_ended_told_ = true;
+  bool detect_ended_told_ = true;
 };
 
 }  // namespace camherd::capture

@@ -95,6 +95,13 @@ CREATE TABLE cameras(
   id INTEGER PRIMARY KEY CHECK(id = 1),
   cameras BLOB NOT NULL);
 )sql",
+    // Version 4: a second source of a stream.
+    R"sql(
+ALTER TABLE streams ADD COLUMN detect_url TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN detect_frame_seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN detect_connects INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN detect_disconnects INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 
 // The message in a column.
@@ -227,7 +234,8 @@ StreamStore::LoadStreams() {
       "SELECT spec, url, auto_named, host_ip, frame_seq, batch_seq, "
       "last_activity_us, latest, acknowledged, grid, connects, disconnects, "
       "stop_reason, (SELECT COALESCE(SUM(value), 0) FROM counters "
-      "WHERE counters.session_id = streams.session_id AND name = 'captured') "
+      "WHERE counters.session_id = streams.session_id AND name = 'captured'), "
+      "detect_url, detect_frame_seq, detect_connects, detect_disconnects "
       "FROM streams "
       "JOIN sessions USING(session_id) ORDER BY stream_id",
       [&](const SqliteDb::Row& row) {
@@ -248,6 +256,10 @@ StreamStore::LoadStreams() {
         s.stream.set_disconnects(row.Int(11));
         s.stop_reason = std::string(row.Bytes(12));
         s.captured = row.Int(13);
+        s.detect_url = std::string(row.Bytes(14));
+        s.detect_frame_seq = row.Int(15);
+        s.detect_connects = row.Int(16);
+        s.detect_disconnects = row.Int(17);
         streams.push_back(std::move(s));
       }));
   return streams;
@@ -259,10 +271,11 @@ absl::Status StreamStore::InsertStream(const StoredStream& s) {
     impl_->mu_.AssertHeld();
     CAMHERD_RETURN_IF_ERROR(impl_->db_->Run(
         "INSERT INTO streams(stream_id, session_id, desired_running, "
-        "auto_named, url, spec, stop_reason) VALUES(?,?,?,?,?,?,?)",
+        "auto_named, url, spec, stop_reason, detect_url) "
+        "VALUES(?,?,?,?,?,?,?,?)",
         s.stream.stream_id(), s.stream.session_id(), s.stream.desired_running(),
         s.auto_named, s.url, SqliteDb::Blob{s.stream.SerializeAsString()},
-        s.stop_reason));
+        s.stop_reason, s.detect_url));
     return impl_->db_->Run(
         "INSERT INTO sessions(session_id, frame_seq, batch_seq, "
         "last_activity_us, host_ip) VALUES(?,0,0,?,?)",
@@ -272,15 +285,16 @@ absl::Status StreamStore::InsertStream(const StoredStream& s) {
 
 absl::Status StreamStore::UpdateStream(const v1::Stream& stream,
                                        const std::string& url,
+                                       const std::string& detect_url,
                                        const std::string& stop_reason) {
   absl::MutexLock lock(&impl_->mu_);
   return impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
     CAMHERD_RETURN_IF_ERROR(impl_->db_->Run(
         "UPDATE streams SET desired_running = ?, url = ?, spec = ?, "
-        "stop_reason = ? WHERE stream_id = ?",
+        "detect_url = ?, stop_reason = ? WHERE stream_id = ?",
         stream.desired_running(), url,
-        SqliteDb::Blob{stream.SerializeAsString()}, stop_reason,
+        SqliteDb::Blob{stream.SerializeAsString()}, detect_url, stop_reason,
         stream.stream_id()));
     if (impl_->db_->changes() == 0) {
       return absl::NotFoundError(
@@ -291,10 +305,17 @@ absl::Status StreamStore::UpdateStream(const v1::Stream& stream,
 }
 
 absl::Status StreamStore::SaveConnection(const std::string& session_id,
+                                         bool detect,
                                          const std::string& host_ip,
                                          int64_t connects,
                                          int64_t disconnects) {
   absl::MutexLock lock(&impl_->mu_);
+  if (detect) {
+    return impl_->db_->Run(
+        "UPDATE sessions SET detect_connects = ?, detect_disconnects = ? "
+        "WHERE session_id = ?",
+        connects, disconnects, session_id);
+  }
   return impl_->db_->Run(
       "UPDATE sessions SET host_ip = ?, connects = ?, disconnects = ? "
       "WHERE session_id = ?",
@@ -351,10 +372,15 @@ absl::Status StreamStore::AddFrame(const NewFrame& frame, absl::Time now) {
     const std::string bytes = frame.info.SerializeAsString();
     const SqliteDb::Blob info{bytes};
     const int64_t seq = frame.info.frame_seq();
+    const char* const mark =
+        frame.detect
+            ? "UPDATE sessions SET detect_frame_seq = ?1, "
+              "last_activity_us = ?3 "
+              "WHERE session_id = ?4 AND detect_frame_seq < ?1"
+            : "UPDATE sessions SET frame_seq = ?1, latest = ?2, "
+              "last_activity_us = ?3 WHERE session_id = ?4 AND frame_seq < ?1";
     CAMHERD_RETURN_IF_ERROR(
-        db.Run("UPDATE sessions SET frame_seq = ?1, latest = ?2, "
-               "last_activity_us = ?3 WHERE session_id = ?4 AND frame_seq < ?1",
-               seq, info, absl::ToUnixMicros(now), frame.session_id));
+        db.Run(mark, seq, info, absl::ToUnixMicros(now), frame.session_id));
     if (db.changes() == 0) {
       return absl::NotFoundError(absl::StrCat("no session ", frame.session_id,
                                               " in which frame ", seq,

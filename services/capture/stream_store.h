@@ -66,16 +66,21 @@ class StreamStore {
     // What was asked for, with masked URL, and what is kept of the observed:
     // ids, names, times, connects, disconnects.
     v1::Stream stream;
-    // With credentials.
+    // With credentials; that of the second source empty where there is none.
     std::string url;
+    std::string detect_url = {};
     // True: the caller gave no camera_id, the name comes from the URL.
     bool auto_named = false;
     // Why it stopped by itself; empty: it runs, or somebody stopped it.
     std::string stop_reason = {};
     // Local address towards the camera; empty: never connected.
     std::string host_ip;
-    // High-water marks of the session.
+    // High-water marks of the session; the second source has numbers and
+    // connections of its own.
     int64_t frame_seq = 0;
+    int64_t detect_frame_seq = 0;
+    int64_t detect_connects = 0;
+    int64_t detect_disconnects = 0;
     int64_t batch_seq = 0;
     // Of its accounting.
     int64_t captured = 0;
@@ -92,7 +97,9 @@ class StreamStore {
   struct NewFrame {
     std::string session_id;
     v1::FrameInfo info;
-    // No models: counted as ranked only, not spooled.
+    // Of the second source, which is no stream's latest.
+    bool detect = false;
+    // Counted as ranked only, not spooled.
     bool ranked_only = false;
     // It is among the nine now, in place of `displaced_seq` (0: nobody).
     bool enters_brightest = false;
@@ -137,8 +144,10 @@ class StreamStore {
   absl::Status InsertStream(const StoredStream& stream);
   // Replaces what was asked for (not counters or marks).
   absl::Status UpdateStream(const v1::Stream& stream, const std::string& url,
+                            const std::string& detect_url,
                             const std::string& stop_reason = "");
-  absl::Status SaveConnection(const std::string& session_id,
+  // Of the second source where `detect`, which keeps no address.
+  absl::Status SaveConnection(const std::string& session_id, bool detect,
                               const std::string& host_ip, int64_t connects,
                               int64_t disconnects);
   absl::Status SetGrid(const std::string& session_id, const v1::Grid& grid);

@@ -30,16 +30,31 @@ constexpr size_t kNamesInMessage = 20;
 // A stream that paused goes on when this share of its quota is free.
 constexpr double kRoomToResume = 0.9;
 
-StreamLoad LoadOf(const v1::Stream& stream) {
-  const bool observed =
-      stream.sampling_mode() == v1::SAMPLING_MODE_AUTO &&
-      stream.effective_mode() != v1::SAMPLING_MODE_UNSPECIFIED;
-  return {.stream_id = stream.stream_id(),
-          .interval_seconds = stream.interval_seconds(),
-          .mode = observed ? stream.effective_mode() : stream.sampling_mode(),
-          .gop_seconds = stream.gop_seconds(),
-          .receiving = stream.desired_running() &&
-                       stream.state() == v1::STREAM_STATE_RUNNING};
+// Of each of its sources, the first one first.
+std::vector<StreamLoad> LoadsOf(const v1::Stream& stream) {
+  std::vector<StreamLoad> loads;
+  const auto add = [&](SourceRole role, const auto& observed) {
+    const bool mode_known =
+        stream.sampling_mode() == v1::SAMPLING_MODE_AUTO &&
+        observed.effective_mode() != v1::SAMPLING_MODE_UNSPECIFIED;
+    loads.push_back(
+        {.stream_id = SourceId{stream.stream_id(), role}.ToString(),
+         .second_source = role == SourceRole::kDetect,
+         .interval_seconds = stream.interval_seconds(),
+         .mode =
+             mode_known ? observed.effective_mode() : stream.sampling_mode(),
+         .gop_seconds = observed.gop_seconds(),
+         .receiving = stream.desired_running() &&
+                      observed.state() == v1::STREAM_STATE_RUNNING});
+  };
+  add(SourceRole::kMain, stream);
+  if (!stream.detect_url().empty()) add(SourceRole::kDetect, stream.detect());
+  return loads;
+}
+
+// Since the service started, of all its sources.
+int64_t ReceivedBytes(const v1::Stream& stream) {
+  return stream.received_bytes() + stream.detect().received_bytes();
 }
 
 }  // namespace
@@ -204,14 +219,15 @@ StreamSupervisor::EntryPtr StreamSupervisor::FindStream(
 
 void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
   gate_.OnEvent(event);
-  const EntryPtr entry = FindStream(event.stream_id());
+  const SourceId source = SourceId::Parse(event.stream_id());
+  const EntryPtr entry = FindStream(source.stream_id);
   if (entry == nullptr) return;
   switch (event.message_case()) {
     case v1::FromWorker::kState:
-      entry->session->OnState(event.state());
+      entry->session->OnState(source.role, event.state());
       break;
     case v1::FromWorker::kSample:
-      entry->session->OnSample(event.sample());
+      entry->session->OnSample(source.role, event.sample());
       admission_.SampleTaken(event.stream_id(), event.sample().decode_seconds(),
                              event.sample().encode_seconds(),
                              clock_.SteadyNow());
@@ -220,7 +236,7 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
       if (!entry->session->LeaseOver().empty()) WakeLeaseKeeper();
       break;
     case v1::FromWorker::kMissed:
-      entry->session->OnMissed(event.missed());
+      entry->session->OnMissed(source.role, event.missed());
       // What a stop cuts off is no sign of want.
       if (entry->session->desired_running()) {
         admission_.SamplesMissed(event.missed().reason(),
@@ -228,12 +244,12 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
       }
       break;
     case v1::FromWorker::kEnded:
-      entry->session->OnEnded(event.ended());
-      {
+      entry->session->OnEnded(source.role, event.ended());
+      if (entry->session->AwaitEnded(absl::ZeroDuration())) {
         absl::MutexLock lock(&mu_);
-        leaving_.erase(event.stream_id());
+        leaving_.erase(source.stream_id);
       }
-      Reassign(entry);
+      Reassign(entry, source.role);
       break;
     // The gate's, and the link's.
     case v1::FromWorker::kConnectWanted:
@@ -247,8 +263,11 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
   }
 }
 
-void StreamSupervisor::Reassign(const EntryPtr& entry) {
-  if (!entry->session->desired_running() || entry->deleted) return;
+void StreamSupervisor::Reassign(const EntryPtr& entry, SourceRole role) {
+  if (!entry->session->desired_running() || entry->deleted ||
+      !entry->session->has_source(role)) {
+    return;
+  }
   {
     absl::MutexLock lock(&mu_);
     if (stopping_) return;
@@ -256,18 +275,20 @@ void StreamSupervisor::Reassign(const EntryPtr& entry) {
   // Nobody asked for the end: its worker process is gone.
   absl::MutexLock op(&entry->op_mu);
   if (!entry->session->desired_running() || entry->deleted) return;
-  Assign(*entry);
+  Assign(*entry, role);
 }
 
 void StreamSupervisor::OnConnectNews(const ConnectQueue::News& news) {
-  const EntryPtr entry = FindStream(news.stream_id);
+  const SourceId source = SourceId::Parse(news.stream_id);
+  const EntryPtr entry = FindStream(source.stream_id);
   if (entry == nullptr) return;
   switch (news.kind) {
     case ConnectQueue::Kind::kWaits:
-      entry->session->OnWaits();
+      entry->session->OnWaits(source.role);
       return;
     case ConnectQueue::Kind::kNoSession:
       entry->session->OnNoSession(
+          source.role,
           absl::StrCat(options_.connects.sessions_per_host, " of ",
                        options_.connects.sessions_per_host, " sessions to ",
                        news.host, " are in use (sessions_per_host)"));
@@ -280,36 +301,35 @@ void StreamSupervisor::OnConnectNews(const ConnectQueue::News& news) {
   message.mutable_grant()->set_request(news.request);
   worker_->Send(message);
   // After it: the session may be busy with its store.
-  entry->session->OnConnecting();
+  entry->session->OnConnecting(source.role);
 }
 
 void StreamSupervisor::Assign(Entry& entry) {
-  const std::optional<CameraUrl> url = entry.session->url();
-  if (!url.has_value()) return;
-  const v1::Stream spec = entry.session->Spec();
-  v1::ToWorker message;
-  v1::AssignStream& assign = *message.mutable_assign();
-  assign.set_stream_id(spec.stream_id());
-  assign.set_session_id(spec.session_id());
-  assign.set_url(url->Full());
-  assign.set_transport(spec.transport());
-  assign.set_interval_seconds(spec.interval_seconds());
-  assign.set_phase_seconds(entry.phase_share * spec.interval_seconds());
-  assign.set_tls_verify(spec.tls_verify());
-  assign.set_sampling_mode(spec.sampling_mode());
-  assign.set_spool_dir(entry.session->spool_dir());
-  assign.set_next_frame_seq(entry.session->next_frame_seq());
-  // The version first: masks that change in between are told with the next.
-  assign.set_masks_version(entry.session->masks_version());
+  Assign(entry, SourceRole::kMain);
+  Assign(entry, SourceRole::kDetect);
+}
+
+void StreamSupervisor::Assign(Entry& entry, SourceRole role) {
+  std::optional<v1::AssignStream> assign =
+      entry.session->Assignment(role, entry.phase_share);
+  if (!assign.has_value()) return;
+  // After their version: masks that change in between are told with the next.
   const auto masks = cameras_.PrivacyMasks(entry.process_name);
-  assign.set_camera_unknown(!masks.has_value());
+  assign->set_camera_unknown(!masks.has_value());
   if (masks.has_value()) {
-    *assign.mutable_privacy_masks() = {masks->begin(), masks->end()};
+    *assign->mutable_privacy_masks() = {masks->begin(), masks->end()};
   }
-  assign.set_counted_until_seconds(absl::ToDoubleSeconds(
-      entry.session->CountedUntil(absl::Seconds(assign.interval_seconds()),
-                                  absl::Seconds(assign.phase_seconds()))));
-  entry.session->OnAssigned();
+  entry.session->OnAssigned(role);
+  v1::ToWorker message;
+  *message.mutable_assign() = *std::move(assign);
+  worker_->Send(message);
+}
+
+void StreamSupervisor::Revoke(Entry& entry, SourceRole role) {
+  v1::ToWorker message;
+  v1::RevokeStream& revoke = *message.mutable_revoke();
+  revoke.set_stream_id(SourceId{entry.session->stream_id(), role}.ToString());
+  gate_.OnRevoked(revoke.stream_id());
   worker_->Send(message);
 }
 
@@ -340,10 +360,10 @@ absl::Status StreamSupervisor::EndRunning(Entry& entry,
     absl::MutexLock lock(&mu_);
     running_.erase(entry.process_name);
   }
-  v1::ToWorker message;
-  message.mutable_revoke()->set_stream_id(entry.session->stream_id());
-  gate_.OnRevoked(entry.session->stream_id());
-  worker_->Send(message);
+  Revoke(entry, SourceRole::kMain);
+  if (entry.session->has_source(SourceRole::kDetect)) {
+    Revoke(entry, SourceRole::kDetect);
+  }
   return absl::OkStatus();
 }
 
@@ -354,7 +374,9 @@ void StreamSupervisor::Pause(Entry& entry, bool paused) {
              {{"stream", entry.session->stream_id()},
               {"spool_bytes", entry.session->spool_bytes()}});
   v1::ToWorker message;
-  message.mutable_pause()->set_stream_id(entry.session->stream_id());
+  message.mutable_pause()->set_stream_id(
+      SourceId{entry.session->stream_id(), entry.session->batched_source()}
+          .ToString());
   message.mutable_pause()->set_paused(paused);
   message.mutable_pause()->set_reason("spool_full");
   worker_->Send(message);
@@ -422,8 +444,10 @@ absl::StatusOr<StreamSupervisor::EntryPtr> StreamSupervisor::FindRunning(
   if (found == nullptr) return found;
   const std::optional<CameraUrl> url = found->session->url();
   const std::string difference =
-      url.has_value() ? Difference(*url, found->session->Spec(), request)
-                      : "its stored rtsp_url cannot be used";
+      url.has_value()
+          ? Difference(*url, found->session->url(SourceRole::kDetect),
+                       found->session->Spec(), request)
+          : "its stored rtsp_url cannot be used";
   if (difference.empty()) return found;
   return absl::AlreadyExistsError(
       absl::StrCat("camera_id \"", found->process_name,
@@ -473,11 +497,12 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
     CAMHERD_ASSIGN_OR_RETURN(running, FindRunning(asked));
     if (running == nullptr) {
       CAMHERD_RETURN_IF_ERROR(admission_.Admit(
-          LoadOf(asked.spec), RunningLoads(), clock_.SteadyNow()));
+          LoadsOf(asked.spec), RunningLoads(), clock_.SteadyNow()));
       const absl::Time now = clock_.Now();
       StreamStore::StoredStream stored;
       stored.stream = asked.spec;
       stored.url = asked.url.Full();
+      if (asked.detect_url) stored.detect_url = asked.detect_url->Full();
       stored.auto_named = asked.spec.camera_id().empty();
       stored.last_activity = now;
       const std::string name =
@@ -527,6 +552,7 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
           {{"stream", entry->session->stream_id()},
            {"process_name", entry->process_name},
            {"source", asked.url.Masked()},
+           {"detect_source", asked.spec.detect_url()},
            {"interval_seconds", asked.spec.interval_seconds()},
            {"models", absl::StrJoin(asked.spec.models(), ",")}});
   return response;
@@ -735,22 +761,17 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
         absl::StrCat("stream \"", request.stream(),
                      "\" is stopped; start the camera again instead"));
   };
+  const auto checked = [&] {
+    return CheckUpdateRequest(request, session.Spec(), session.url(),
+                              session.url(SourceRole::kDetect));
+  };
   CAMHERD_RETURN_IF_ERROR(check_running());
-  if (request.has_interval_seconds()) {
-    CAMHERD_RETURN_IF_ERROR(CheckInterval(request.interval_seconds()));
-  }
-  CAMHERD_RETURN_IF_ERROR(CheckSamplingMode(request.sampling_mode()));
-  CAMHERD_RETURN_IF_ERROR(CheckTtl(request.ttl_seconds()));
-  CAMHERD_RETURN_IF_ERROR(CheckMaxFrames(request.max_frames()));
-  CAMHERD_ASSIGN_OR_RETURN(const CameraUrl asked_url,
-                           UpdatedUrl(session.url(), request));
-  CAMHERD_RETURN_IF_ERROR(CheckTransport(request.transport(), asked_url));
+  CAMHERD_RETURN_IF_ERROR(checked().status());
   // Before `op_mu`: a peer that hangs must not keep others from stopping the
   // stream.
   if (request.has_models()) {
     const std::vector<std::string> models(request.models().names().begin(),
                                           request.models().names().end());
-    CAMHERD_RETURN_IF_ERROR(CheckModels(models));
     const v1::Stream before = session.Spec();
     std::vector<std::string> added;
     for (const std::string& model : models) {
@@ -764,43 +785,37 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
 
   absl::MutexLock op(&entry->op_mu);
   CAMHERD_RETURN_IF_ERROR(check_running());
-  v1::Stream spec = session.Spec();
-  if (request.has_interval_seconds()) {
-    spec.set_interval_seconds(request.interval_seconds());
+  CAMHERD_ASSIGN_OR_RETURN(const StreamRequest updated, checked());
+  const std::optional<CameraUrl>& detect_url = updated.detect_url;
+  const bool had_second = session.has_source(SourceRole::kDetect);
+  if (had_second != detect_url.has_value()) Pause(*entry, false);
+  CAMHERD_RETURN_IF_ERROR(
+      session.Update(updated.spec, updated.url, detect_url));
+  if (had_second && !detect_url.has_value()) {
+    Revoke(*entry, SourceRole::kDetect);
+    if (!session.AwaitEnded(SourceRole::kDetect, options_.stop_timeout)) {
+      LogWarning("the worker is slow to leave the camera",
+                 {{"stream", session.stream_id()}});
+    }
   }
-  if (request.sampling_mode() != v1::SAMPLING_MODE_UNSPECIFIED) {
-    spec.set_sampling_mode(request.sampling_mode());
-  }
-  if (request.has_models()) *spec.mutable_models() = request.models().names();
-  if (request.transport() != v1::TRANSPORT_UNSPECIFIED) {
-    spec.set_transport(request.transport());
-  }
-  if (request.has_tls_verify()) spec.set_tls_verify(request.tls_verify());
-  if (request.has_ttl_seconds()) {
-    spec.set_ttl_seconds(request.ttl_seconds());
-    spec.clear_expires_at();
-  }
-  if (request.has_max_frames()) spec.set_max_frames(request.max_frames());
-  CAMHERD_ASSIGN_OR_RETURN(const CameraUrl url,
-                           UpdatedUrl(session.url(), request));
-  CAMHERD_RETURN_IF_ERROR(CheckTransport(spec.transport(), url));
-  CAMHERD_RETURN_IF_ERROR(session.Update(spec, url));
   if (const std::string over = session.LeaseOver(); !over.empty()) {
     CAMHERD_RETURN_IF_ERROR(EndRunning(*entry, over));
     WakeLeaseKeeper();
   } else {
     Assign(*entry);
   }
-  LogInfo("stream updated", {{"stream", session.stream_id()},
-                             {"source", url.Masked()},
-                             {"interval_seconds", spec.interval_seconds()},
-                             {"models", absl::StrJoin(spec.models(), ",")}});
+  LogInfo("stream updated",
+          {{"stream", session.stream_id()},
+           {"source", updated.spec.rtsp_url()},
+           {"detect_source", updated.spec.detect_url()},
+           {"interval_seconds", updated.spec.interval_seconds()},
+           {"models", absl::StrJoin(updated.spec.models(), ",")}});
   return session.Snapshot();
 }
 
 absl::Status StreamSupervisor::Forget(const EntryPtr& entry) {
   StreamSession& session = *entry->session;
-  const int64_t received = session.Spec().received_bytes();
+  const int64_t received = ReceivedBytes(session.Spec());
   CAMHERD_RETURN_IF_ERROR(store_.RemoveStream(session.stream_id()));
   entry->deleted = true;
   sender_.RemoveSession(session.session_id());
@@ -1000,7 +1015,9 @@ std::vector<StreamLoad> StreamSupervisor::RunningLoads() const {
   std::vector<StreamLoad> loads;
   loads.reserve(running_.size());
   for (const auto& [name, entry] : running_) {
-    loads.push_back(LoadOf(entry->session->Spec()));
+    for (StreamLoad& load : LoadsOf(entry->session->Spec())) {
+      loads.push_back(std::move(load));
+    }
   }
   return loads;
 }
@@ -1028,7 +1045,9 @@ void StreamSupervisor::Housekeep() {
                             kRoomToResume * options_.spool_stream_max_bytes;
     if (room || !session.uses_spool()) Pause(*entry, false);
     const v1::Stream stream = session.Spec();
-    if (stream.desired_running()) loads.push_back(LoadOf(stream));
+    if (stream.desired_running()) {
+      for (StreamLoad& load : LoadsOf(stream)) loads.push_back(std::move(load));
+    }
     if (stream.state() == v1::STREAM_STATE_STOPPED && !session.owes_grid()) {
       history.push_back(entry);
     }
@@ -1070,7 +1089,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
     ++snapshot.streams[stream.state()];
     if (stream.desired_running()) ++snapshot.conditions[stream.condition()];
     snapshot.batches_pending += stream.batches_pending();
-    snapshot.received_bytes += stream.received_bytes();
+    snapshot.received_bytes += ReceivedBytes(stream);
     if (stream.desired_running() && stream.has_last_frame_at()) {
       snapshot.cameras.push_back(
           {entry->process_name, FromProto(stream.last_frame_at())});

@@ -165,7 +165,10 @@ class StreamSupervisor : public BatchOwner {
   EntryPtr FindSession(const std::string& session_id);
   EntryPtr FindStream(const std::string& stream_id);
   std::vector<EntryPtr> AllEntries();
+  // Tells the worker what to do for all of the stream's sources, or for one.
   void Assign(Entry& entry);
+  void Assign(Entry& entry, SourceRole role);
+  void Revoke(Entry& entry, SourceRole role);
   void OnConnectNews(const ConnectQueue::News& news);
   void OnMaskNews(const CameraBook::MaskNews& news);
   // Desired is stopped: durably, for names, and for the worker. `reason`: why,
@@ -184,7 +187,7 @@ class StreamSupervisor : public BatchOwner {
   void Pause(Entry& entry, bool paused);
   void EnforceQuotas(Entry& entry);
   bool DropOldest(const std::string& session_id);
-  void Reassign(const EntryPtr& entry);
+  void Reassign(const EntryPtr& entry, SourceRole role);
   absl::Status Forget(const EntryPtr& entry);
   void RemoveUnknownFolders(const std::string& root);
   void DropOverdue(StreamSession& session);

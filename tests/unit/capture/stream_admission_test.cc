@@ -70,7 +70,7 @@ class StreamAdmissionTest : public ::testing::Test {
 
   absl::Status Admit(v1::SamplingMode mode, double interval_seconds) {
     return admission().Admit(
-        {.stream_id = "", .interval_seconds = interval_seconds, .mode = mode},
+        {{.stream_id = "", .interval_seconds = interval_seconds, .mode = mode}},
         streams_, now_);
   }
 
@@ -200,6 +200,29 @@ TEST_F(StreamAdmissionTest, TheHeaviestOfItsModeCounts) {
     Run(1, 0.01, 0, 0);
   }
   EXPECT_GT(NeedAt(v1::SAMPLING_MODE_KEYFRAME, 1), 0.1);
+}
+
+TEST_F(StreamAdmissionTest, ASecondSourceNeedsAsMuchAsAStreamButIsNone) {
+  Add(30, v1::SAMPLING_MODE_KEYFRAME, 1);
+  Run(60, 0.02, 0.005, 0.005);
+  // 0.9 of 1.6 cores, 0.03 each.
+  Add(22, v1::SAMPLING_MODE_KEYFRAME, 1);
+  const StreamLoad source = {.stream_id = "",
+                             .interval_seconds = 1,
+                             .mode = v1::SAMPLING_MODE_KEYFRAME};
+  EXPECT_THAT(admission().Admit({source}, streams_, now_), IsOk());
+  EXPECT_THAT(admission().Admit({source, source}, streams_, now_),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("would need 0.06 cores")));
+
+  options_.max_streams = 2;
+  StreamAdmission small(options_);
+  StreamLoad second = source;
+  second.second_source = true;
+  EXPECT_THAT(small.Admit({source}, {source, second}, now_), IsOk());
+  EXPECT_THAT(
+      small.Admit({source}, {source, second, source}, now_),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("max_streams")));
 }
 
 TEST_F(StreamAdmissionTest, StreamsThatDoNotRunYetCountWithTheEstimate) {

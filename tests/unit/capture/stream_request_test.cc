@@ -26,6 +26,23 @@ v1::StartStreamRequest Good() {
   return request;
 }
 
+// The URL after an update of a stream with one source.
+absl::StatusOr<CameraUrl> Updated(const std::optional<CameraUrl>& url,
+                                  const v1::UpdateStreamRequest& update) {
+  auto checked = CheckUpdateRequest(update, CheckStartRequest(Good(), {})->spec,
+                                    url, std::nullopt);
+  if (!checked.ok()) return checked.status();
+  return checked->url;
+}
+
+// With a second source on the same camera, without a login of its own.
+v1::StartStreamRequest WithDetectUrl() {
+  v1::StartStreamRequest request = Good();
+  request.set_detect_url("rtsp://127.0.0.1:8554/sub");
+  request.add_models("animals");
+  return request;
+}
+
 TEST(StreamRequestTest, FillsInWhatIsLeftOut) {
   const auto request = CheckStartRequest(Good(), {});
   ASSERT_THAT(request, IsOk());
@@ -131,6 +148,22 @@ INSTANTIATE_TEST_SUITE_P(
                   r.set_transport(v1::TRANSPORT_UDP);
                 },
                 {"transport", "rtsps", "got udp"}},
+        BadCase{"DetectUrlWithoutModels",
+                [](R& r) { r.set_detect_url("rtsp://u:hunter2@h/sub"); },
+                {"detect_url must be empty where models is", "@h/sub"}},
+        BadCase{"DetectUrlHttp",
+                [](R& r) {
+                  r.set_detect_url("http://u:hunter2@h/rtsp_url");
+                  r.add_models("a");
+                },
+                {"detect_url must begin with rtsp://", "h/rtsp_url"}},
+        BadCase{"DetectUrlTls",
+                [](R& r) {
+                  r.set_detect_url("rtsps://h/sub");
+                  r.add_models("a");
+                  r.set_transport(v1::TRANSPORT_UDP);
+                },
+                {"transport", "rtsps", "got udp"}},
         BadCase{"PasswordAlone",
                 [](R& r) { r.set_password("hunter2"); },
                 {"user must not be empty"}}),
@@ -154,10 +187,11 @@ TEST(StreamRequestTest, AnotherLeaseThatIsGivenIsADifference) {
   leased.set_ttl_seconds(86400);
   leased.set_max_frames(100);
   const auto running = CheckStartRequest(leased, {});
-  EXPECT_EQ(Difference(running->url, running->spec, *running), "");
+  EXPECT_EQ(Difference(running->url, std::nullopt, running->spec, *running),
+            "");
   // Who gives none means what runs.
-  EXPECT_EQ(Difference(running->url, running->spec, *plain), "");
-  EXPECT_THAT(Difference(plain->url, plain->spec, *running),
+  EXPECT_EQ(Difference(running->url, std::nullopt, running->spec, *plain), "");
+  EXPECT_THAT(Difference(plain->url, std::nullopt, plain->spec, *running),
               AllOf(HasSubstr("ttl_seconds is 0, asked for 86400"),
                     HasSubstr("max_frames is 0, asked for 100")));
 }
@@ -179,11 +213,11 @@ TEST(StreamRequestTest, ARunningStreamDiffersByWhatTheCallerNamed) {
   other.set_transport(v1::TRANSPORT_UDP);
   other.set_tls_verify(false);
   const auto asked = CheckStartRequest(other, {});
-  EXPECT_THAT(Difference(running->url, running->spec, *asked),
+  EXPECT_THAT(Difference(running->url, std::nullopt, running->spec, *asked),
               AllOf(HasSubstr("transport is tcp, asked for udp"),
                     HasSubstr("tls_verify is true, asked for false")));
   // Who names neither means what runs.
-  EXPECT_EQ(Difference(running->url, asked->spec, *running), "");
+  EXPECT_EQ(Difference(running->url, std::nullopt, asked->spec, *running), "");
 }
 
 TEST(StreamRequestTest, NamesEachDifferenceAndNoSecret) {
@@ -194,23 +228,24 @@ TEST(StreamRequestTest, NamesEachDifferenceAndNoSecret) {
   other.add_models("animals");
   const auto asked = CheckStartRequest(other, {});
   const std::string difference =
-      Difference(running->url, running->spec, *asked);
+      Difference(running->url, std::nullopt, running->spec, *asked);
   EXPECT_THAT(difference, AllOf(HasSubstr("rtsp_url has other credentials"),
                                 HasSubstr("interval_seconds is 3, asked for 1"),
                                 HasSubstr("models is [], asked for [animals]"),
                                 Not(HasSubstr("hunter"))));
-  EXPECT_EQ(Difference(running->url, running->spec, *running), "");
+  EXPECT_EQ(Difference(running->url, std::nullopt, running->spec, *running),
+            "");
 }
 
 TEST(StreamRequestTest, CredentialsGoOnWithANewPathButNotToAnotherHost) {
   const auto current = CheckStartRequest(Good(), {});
   v1::UpdateStreamRequest update;
   update.set_rtsp_url("rtsp://127.0.0.1:8554/other");
-  auto url = UpdatedUrl(current->url, update);
+  auto url = Updated(current->url, update);
   ASSERT_THAT(url, IsOk());
   EXPECT_THAT(url->Full(), HasSubstr("user:hunter2@127.0.0.1:8554/other"));
   update.set_rtsp_url("rtsp://192.0.2.1/other");
-  url = UpdatedUrl(current->url, update);
+  url = Updated(current->url, update);
   ASSERT_THAT(url, IsOk());
   EXPECT_THAT(url->Full(), Not(HasSubstr("hunter2")));
 }
@@ -219,7 +254,7 @@ TEST(StreamRequestTest, APasswordAloneReplacesThePassword) {
   const auto current = CheckStartRequest(Good(), {});
   v1::UpdateStreamRequest update;
   update.set_password("a@b:c/d");
-  const auto url = UpdatedUrl(current->url, update);
+  const auto url = Updated(current->url, update);
   ASSERT_THAT(url, IsOk());
   EXPECT_THAT(url->Full(), HasSubstr("user:a%40b%3Ac%2Fd@127.0.0.1:8554/demo"));
 }
@@ -229,15 +264,15 @@ TEST(StreamRequestTest, AnEmptyUserAndPasswordTakeTheCredentialsOut) {
   v1::UpdateStreamRequest update;
   update.set_user("");
   update.set_password("");
-  auto url = UpdatedUrl(current->url, update);
+  auto url = Updated(current->url, update);
   ASSERT_THAT(url, IsOk());
   EXPECT_EQ(url->Full(), "rtsp://127.0.0.1:8554/demo");
   update.set_rtsp_url("rtsp://other:hunter3@127.0.0.1:8554/other");
-  url = UpdatedUrl(current->url, update);
+  url = Updated(current->url, update);
   ASSERT_THAT(url, IsOk());
   EXPECT_EQ(url->Full(), "rtsp://127.0.0.1:8554/other");
   update.clear_password();
-  EXPECT_THAT(UpdatedUrl(current->url, update),
+  EXPECT_THAT(Updated(current->url, update),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("user must not be empty"),
                              Not(HasSubstr("hunter")))));
@@ -247,7 +282,7 @@ TEST(StreamRequestTest, AnUpdateOfSomethingElseLeavesTheUrlAsItIs) {
   for (const char* text : {"rtsp://user@h/x", "rtsp://:hunter2@h/x"}) {
     const auto current = CameraUrl::Parse(text);
     ASSERT_THAT(current, IsOk());
-    const auto url = UpdatedUrl(*current, v1::UpdateStreamRequest());
+    const auto url = Updated(*current, v1::UpdateStreamRequest());
     ASSERT_THAT(url, IsOk());
     EXPECT_EQ(url->Full(), text);
   }
@@ -255,14 +290,84 @@ TEST(StreamRequestTest, AnUpdateOfSomethingElseLeavesTheUrlAsItIs) {
 
 TEST(StreamRequestTest, WhereTheStoredUrlCannotBeUsedAnUpdateBringsOne) {
   v1::UpdateStreamRequest update;
-  EXPECT_THAT(UpdatedUrl(std::nullopt, update),
+  EXPECT_THAT(Updated(std::nullopt, update),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("rtsp_url must be given")));
   update.set_rtsp_url("rtsp://h/x");
   update.set_user("user");
-  const auto url = UpdatedUrl(std::nullopt, update);
+  const auto url = Updated(std::nullopt, update);
   ASSERT_THAT(url, IsOk());
   EXPECT_EQ(url->Full(), "rtsp://user:@h/x");
+}
+
+TEST(StreamRequestTest, TheSecondSourceTakesTheLoginOnTheSameServer) {
+  v1::StartStreamRequest request = WithDetectUrl();
+  auto checked = CheckStartRequest(request, {});
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_EQ(checked->detect_url->Full(),
+            "rtsp://user:hunter2@127.0.0.1:8554/sub");
+  EXPECT_THAT(checked->spec.detect_url(), Not(HasSubstr("hunter2")));
+  request.set_detect_url("rtsp://192.0.2.1/sub");
+  checked = CheckStartRequest(request, {});
+  EXPECT_EQ(checked->detect_url->Full(), "rtsp://192.0.2.1/sub");
+  request.set_user("a");
+  request.set_password("b");
+  checked = CheckStartRequest(request, {});
+  EXPECT_EQ(checked->detect_url->Full(), "rtsp://a:b@192.0.2.1/sub");
+}
+
+TEST(StreamRequestTest, AnUpdateChangesTheSecondSourceForItself) {
+  const auto running = CheckStartRequest(WithDetectUrl(), {});
+  const auto updated = [&](const v1::UpdateStreamRequest& update) {
+    return CheckUpdateRequest(update, running->spec, running->url,
+                              running->detect_url);
+  };
+  v1::UpdateStreamRequest update;
+  update.set_interval_seconds(7);
+  auto checked = updated(update);
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_EQ(checked->detect_url, running->detect_url);
+
+  update.set_detect_url("rtsp://127.0.0.1:8554/smaller");
+  checked = updated(update);
+  EXPECT_EQ(checked->detect_url->Full(),
+            "rtsp://user:hunter2@127.0.0.1:8554/smaller");
+  EXPECT_EQ(checked->url, running->url);
+
+  update.set_detect_url("rtsp://192.0.2.1/sub");
+  EXPECT_EQ(updated(update)->detect_url->Full(), "rtsp://192.0.2.1/sub");
+
+  update.clear_detect_url();
+  update.set_password("new");
+  checked = updated(update);
+  EXPECT_THAT(checked->url.Full(), HasSubstr("user:new@"));
+  EXPECT_THAT(checked->detect_url->Full(), HasSubstr("user:new@"));
+
+  update.mutable_models();
+  EXPECT_THAT(updated(update),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("detect_url must be empty where models is")));
+  update.set_detect_url("");
+  checked = updated(update);
+  ASSERT_THAT(checked, IsOk());
+  EXPECT_FALSE(checked->detect_url.has_value());
+  EXPECT_EQ(checked->spec.detect_url(), "");
+}
+
+TEST(StreamRequestTest, AnotherSecondSourceIsADifferenceNoneIsNot) {
+  const auto running = CheckStartRequest(WithDetectUrl(), {});
+  v1::StartStreamRequest request = WithDetectUrl();
+  const auto difference = [&] {
+    return Difference(running->url, running->detect_url, running->spec,
+                      *CheckStartRequest(request, {}));
+  };
+  EXPECT_EQ(difference(), "");
+  request.set_detect_url("rtsp://user:hunter3@127.0.0.1:8554/sub");
+  EXPECT_EQ(difference(), "detect_url has other credentials");
+  request.set_detect_url("rtsp://192.0.2.1/sub");
+  EXPECT_THAT(difference(), HasSubstr("asked for rtsp://192.0.2.1/sub"));
+  request.clear_detect_url();
+  EXPECT_EQ(difference(), "");
 }
 
 TEST(StreamRequestTest, ASecondNameGetsANumberWithin64Characters) {

@@ -134,10 +134,36 @@ TEST_F(StreamStoreTest, RemembersWhyAStreamStoppedByItself) {
   EXPECT_EQ(stored.stop_reason, "");
   EXPECT_EQ(stored.captured, 1);
   stored.stream.set_desired_running(false);
-  ASSERT_THAT(store_->UpdateStream(stored.stream, stored.url, "its lease"),
+  ASSERT_THAT(store_->UpdateStream(stored.stream, stored.url, "", "its lease"),
               IsOk());
   Open();
   EXPECT_EQ(store_->LoadStreams()->front().stop_reason, "its lease");
+}
+
+TEST_F(StreamStoreTest, TheSecondSourceCountsItsFramesForItself) {
+  Insert();
+  ASSERT_THAT(Add(1), IsOk());
+  StreamStore::NewFrame frame{
+      .session_id = kSession, .info = {}, .detect = true};
+  frame.info.set_frame_seq(1000);
+  ASSERT_THAT(store_->AddFrame(frame, absl::FromUnixSeconds(1005)), IsOk());
+  EXPECT_THAT(store_->AddFrame(frame, absl::FromUnixSeconds(1006)),
+              StatusIs(absl::StatusCode::kNotFound));
+  ASSERT_THAT(Add(2), IsOk());
+  StreamStore::StoredStream stored = store_->LoadStreams()->front();
+  ASSERT_THAT(store_->UpdateStream(stored.stream, stored.url, "rtsp://h/sub"),
+              IsOk());
+  ASSERT_THAT(store_->SaveConnection(kSession, true, "", 3, 2), IsOk());
+  Open();
+  stored = store_->LoadStreams()->front();
+  EXPECT_EQ(stored.frame_seq, 2);
+  EXPECT_EQ(stored.detect_frame_seq, 1000);
+  EXPECT_EQ(stored.latest->frame_seq(), 2);
+  EXPECT_EQ(stored.captured, 3);
+  EXPECT_EQ(stored.detect_url, "rtsp://h/sub");
+  EXPECT_EQ(stored.detect_connects, 3);
+  EXPECT_EQ(stored.detect_disconnects, 2);
+  EXPECT_EQ(stored.stream.connects(), 0);
 }
 
 // Version 1 as it was written, with a stream in it.
@@ -150,6 +176,10 @@ TEST_F(StreamStoreTest, TakesOverADatabaseOfBeforeLeases) {
             SQLITE_OK);
   ASSERT_EQ(sqlite3_exec(db,
                          "ALTER TABLE streams DROP COLUMN stop_reason;"
+                         "ALTER TABLE streams DROP COLUMN detect_url;"
+                         "ALTER TABLE sessions DROP COLUMN detect_frame_seq;"
+                         "ALTER TABLE sessions DROP COLUMN detect_connects;"
+                         "ALTER TABLE sessions DROP COLUMN detect_disconnects;"
                          "DROP TABLE cameras;"
                          "PRAGMA user_version=1",
                          nullptr, nullptr, nullptr),

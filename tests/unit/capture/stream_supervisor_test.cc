@@ -1333,5 +1333,244 @@ TEST_F(CameraDataTest, ABatchGoesWithTheFilterTheCameraHasNow) {
   EXPECT_EQ(bed_.inference->filter().classes(0), "dog");
 }
 
+// A camera with a second, smaller stream for the models.
+class SecondSourceTest : public StreamSupervisorTest {
+ protected:
+  static constexpr char kDetectUrl[] = "rtsp://192.0.2.1:8554/sub";
+
+  void StartBoth(int batch_size = 10) {
+    v1::StartStreamRequest request;
+    request.set_rtsp_url(kUrl);
+    request.set_detect_url(kDetectUrl);
+    request.add_models("animals");
+    request.set_batch_size(batch_size);
+    const auto response = bed_.supervisor->StartStream(request);
+    ASSERT_THAT(response, IsOk());
+    main_ = response->stream().stream_id();
+    detect_ = main_ + "/detect";
+  }
+  absl::StatusOr<v1::Stream> SetDetectUrl(const std::string& url) {
+    v1::UpdateStreamRequest update;
+    update.set_stream("demo");
+    update.set_detect_url(url);
+    return bed_.supervisor->UpdateStream(update);
+  }
+
+  std::string main_;
+  std::string detect_;
+};
+
+TEST_F(SecondSourceTest, EachIsAssignedForItself) {
+  StartBoth();
+  const v1::AssignStream main = bed_.worker->Assigned(main_);
+  const v1::AssignStream detect = bed_.worker->Assigned(detect_);
+  EXPECT_EQ(main.url(), kUrl);
+  EXPECT_EQ(detect.url(), "rtsp://user:hunter2@192.0.2.1:8554/sub");
+  EXPECT_TRUE(main.ranked_only());
+  EXPECT_FALSE(detect.ranked_only());
+  EXPECT_NE(main.spool_dir(), detect.spool_dir());
+  // The same moments.
+  EXPECT_EQ(main.phase_seconds(), detect.phase_seconds());
+  EXPECT_THAT(bed_.Get("demo").DebugString(), Not(HasSubstr("hunter2")));
+  EXPECT_THAT(bed_.Get("demo").detect_url(), HasSubstr("192.0.2.1:8554/sub"));
+}
+
+TEST_F(SecondSourceTest, ModelsHaveItsPicturesAndTheGridThoseOfTheFirst) {
+  StartBoth();
+  bed_.Take(detect_, 10, 200);
+  bed_.Take(main_, 12, 100);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 10));
+  const v1::Stream stream = bed_.Get("demo");
+  EXPECT_EQ(stream.accounting().due(), 22);
+  EXPECT_EQ(stream.accounting().ranked_only(), 12);
+  EXPECT_EQ(stream.last_frame_luma(), 111);
+  EXPECT_EQ(stream.brightest_count(), 9);
+  EXPECT_EQ(bed_.Files("frames"), 0);
+  // Nine, the latest, and the one acknowledged.
+  EXPECT_EQ(bed_.Files("brightest"), 11);
+  v1::GetLatestFrameRequest latest;
+  latest.set_stream("demo");
+  EXPECT_EQ(bed_.supervisor->GetLatestFrame(latest)->frame().info().mean_luma(),
+            111);
+  latest.set_acknowledged(true);
+  EXPECT_EQ(bed_.supervisor->GetLatestFrame(latest)->frame().info().mean_luma(),
+            209);
+  EXPECT_EQ(GridLumas(bed_.StopCamera("demo").grid()).front(), 111);
+  EXPECT_EQ(bed_.worker->running(), 0);
+  EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_STOPPED);
+}
+
+TEST_F(SecondSourceTest, TheStateIsThatOfTheOneInTrouble) {
+  StartBoth();
+  bed_.worker->State(main_, v1::STREAM_STATE_RUNNING, "");
+  bed_.worker->State(detect_, v1::STREAM_STATE_RUNNING, "");
+  EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_RUNNING);
+  EXPECT_EQ(bed_.Get("demo").connects(), 1);
+  clock_.Advance(absl::Seconds(5));
+  bed_.worker->State(detect_, v1::STREAM_STATE_AUTH_FAILED,
+                     "401 for rtsp://user:hunter2@192.0.2.1/sub");
+  v1::Stream now = bed_.Get("demo");
+  EXPECT_EQ(now.state(), v1::STREAM_STATE_AUTH_FAILED);
+  EXPECT_THAT(now.state_reason(),
+              AllOf(HasSubstr("detect_url: 401"), Not(HasSubstr("hunter2"))));
+  EXPECT_EQ(FromProto(now.state_since()), clock_.Now());
+  EXPECT_EQ(now.detect().state(), v1::STREAM_STATE_AUTH_FAILED);
+  bed_.worker->State(main_, v1::STREAM_STATE_RECONNECTING, "reset");
+  now = bed_.Get("demo");
+  EXPECT_EQ(now.state(), v1::STREAM_STATE_RECONNECTING);
+  EXPECT_EQ(now.state_reason(), "reset");
+  EXPECT_EQ(now.detect().state(), v1::STREAM_STATE_AUTH_FAILED);
+}
+
+TEST_F(SecondSourceTest, BothGoOnAfterARestartAndAreDueMeanwhile) {
+  StartBoth();
+  bed_.worker->State(detect_, v1::STREAM_STATE_RUNNING, "");
+  bed_.Take(main_, 3);
+  bed_.Take(detect_, 2);
+  const v1::AssignStream before = bed_.worker->Assigned(detect_);
+  bed_.Kill();
+  EXPECT_EQ(bed_.worker->Assigned(main_).next_frame_seq(), 4);
+  EXPECT_GE(bed_.worker->Assigned(detect_).next_frame_seq(),
+            before.next_frame_seq() + 2);
+  EXPECT_EQ(bed_.worker->Assigned(detect_).url(), before.url());
+  EXPECT_EQ(bed_.Get("demo").detect().connects(), 1);
+  bed_.Stop();
+  clock_.Advance(absl::Seconds(30));
+  bed_.Start();
+  EXPECT_EQ(bed_.Get("demo").accounting().missed().at("service_down"), 20);
+  bed_.Take(main_, 9);
+  bed_.Take(detect_, 10);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 12));
+}
+
+TEST_F(SecondSourceTest, TheOneThatItsWorkerLosesIsAssignedAgain) {
+  StartBoth();
+  bed_.worker->State(main_, v1::STREAM_STATE_RUNNING, "");
+  bed_.worker->State(detect_, v1::STREAM_STATE_RUNNING, "");
+  bed_.Take(main_, 12);
+  bed_.Take(detect_, 4);
+  v1::FromWorker unsaid;
+  bed_.worker->Write(main_, 250, clock_.Now(), "jpeg", unsaid);
+  const int brightest = bed_.Files("brightest");
+  bed_.worker->Lose(main_, "signal 11", 600);
+  EXPECT_EQ(bed_.Files("brightest"), brightest - 1);
+  v1::Stream now = bed_.Get("demo");
+  EXPECT_THAT(now.state_reason(), HasSubstr("signal 11"));
+  EXPECT_TRUE(now.has_quarantined_until());
+  EXPECT_FALSE(now.detect().has_quarantined_until());
+  EXPECT_EQ(bed_.worker->Assigned(main_).next_frame_seq(), 13);
+  bed_.worker->Lose(detect_, "signal 9", 0);
+  EXPECT_EQ(bed_.worker->Assigned(detect_).next_frame_seq(), 5);
+  bed_.Take(detect_, 6);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 10));
+  EXPECT_EQ(bed_.Get("demo").brightest_count(), 9);
+}
+
+TEST_F(SecondSourceTest, ComesAndGoesWhileTheStreamRuns) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  main_ = stream.stream_id();
+  detect_ = main_ + "/detect";
+  // What waits goes as a batch of its own.
+  bed_.inference->SetRefusal(
+      [](const v1::BatchManifest&) { return absl::UnavailableError("later"); });
+  bed_.Take(main_, 4);
+  v1::FromWorker under_way;
+  bed_.worker->Write(main_, 50, clock_.Now(), "jpeg", under_way);
+  ASSERT_THAT(SetDetectUrl(kDetectUrl), IsOk());
+  EXPECT_EQ(bed_.Get("demo").batches_pending(), 1);
+  bed_.Take(detect_, 10);
+  // Taken when there was no second source: a model has it.
+  bed_.supervisor->OnEvent(under_way);
+  bed_.Take(main_, 2, 60);
+  EXPECT_EQ(bed_.Get("demo").accounting().spooled(), 15);
+  EXPECT_EQ(bed_.Get("demo").accounting().ranked_only(), 2);
+  EXPECT_EQ(bed_.Get("demo").brightest_count(), 7);
+
+  v1::FromWorker ranked;
+  bed_.worker->Write(main_, 70, clock_.Now(), "jpeg", ranked);
+  ASSERT_THAT(SetDetectUrl(""), IsOk());
+  EXPECT_EQ(bed_.worker->running(), 1);
+  EXPECT_FALSE(bed_.Get("demo").has_detect());
+  bed_.supervisor->OnEvent(ranked);
+  EXPECT_EQ(bed_.Get("demo").accounting().ranked_only(), 3);
+  bed_.Take(main_, 10, 80);
+  const v1::Accounting accounting = bed_.Get("demo").accounting();
+  EXPECT_EQ(accounting.spooled(), 25);
+  EXPECT_EQ(accounting.missed_size(), 0);
+
+  // Again: what fell due in between is not its own.
+  clock_.Advance(absl::Seconds(300));
+  const double now = absl::ToDoubleSeconds(clock_.SteadyNow());
+  ASSERT_THAT(SetDetectUrl(kDetectUrl), IsOk());
+  EXPECT_GT(bed_.worker->Assigned(detect_).counted_until_seconds(), now - 6);
+  EXPECT_EQ(bed_.Get("demo").detect().state(), v1::STREAM_STATE_STARTING);
+  bed_.Take(detect_, 1);
+  bed_.inference->SetRefusal(nullptr);
+  bed_.StopCamera("demo");
+  ASSERT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Milliseconds(10));
+    return bed_.Get("demo").accounting().recorded() == 26;
+  }));
+}
+
+TEST_F(SecondSourceTest, IsNotAskedForBeforeTheWorkerHasLeftTheEarlierOne) {
+  StartBoth();
+  bed_.worker->SetAnswersRevoke(false);
+  ASSERT_THAT(SetDetectUrl(""), IsOk());
+  EXPECT_THAT(SetDetectUrl(kDetectUrl),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("has not left the earlier detect_url")));
+  bed_.worker->SetAnswersRevoke(true);
+  bed_.worker->End(detect_);
+  EXPECT_THAT(SetDetectUrl(kDetectUrl), IsOk());
+  // The worker's last word on the earlier one does not end the stream.
+  EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_STARTING);
+}
+
+TEST_F(SecondSourceTest, ItAloneWaitsForRoomInTheSpool) {
+  bed_.Stop();
+  bed_.options.spool_stream_max_bytes = 4 * 5;
+  bed_.Start();
+  bed_.inference->LoseAnswers(1 << 20);
+  StartBoth(5);
+  bed_.Take(detect_, 5);
+  ASSERT_TRUE(Eventually([&] {
+    const auto rows = bed_.store->OldestDroppable("", 10);
+    return rows.ok() && rows->empty();
+  }));
+  bed_.Take(detect_, 1);
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->paused(detect_); }));
+  EXPECT_FALSE(bed_.worker->paused(main_));
+  // Without it the first one fills the spool, and is told to wait anew.
+  ASSERT_THAT(SetDetectUrl(""), IsOk());
+  EXPECT_FALSE(bed_.worker->paused(detect_));
+  bed_.Take(main_, 1);
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->paused(main_); }));
+}
+
+TEST_F(SecondSourceTest, ADeletedStreamLeavesNothingOfEither) {
+  StartBoth();
+  bed_.Take(main_, 3);
+  bed_.Take(detect_, 3);
+  v1::DeleteStreamRequest request;
+  request.set_stream("demo");
+  ASSERT_THAT(bed_.supervisor->DeleteStream(request), IsOk());
+  EXPECT_EQ(bed_.worker->running(), 0);
+  EXPECT_EQ(bed_.Files("frames"), 0);
+  EXPECT_EQ(bed_.Files("brightest"), 0);
+}
+
+TEST_F(SecondSourceTest, MaxFramesCountsThePicturesOfBoth) {
+  StartBoth();
+  v1::UpdateStreamRequest update;
+  update.set_stream("demo");
+  update.set_max_frames(5);
+  ASSERT_THAT(bed_.supervisor->UpdateStream(update), IsOk());
+  bed_.Take(main_, 3);
+  bed_.Take(detect_, 3);
+  ASSERT_TRUE(Eventually([&] { return bed_.worker->running() == 0; }));
+  EXPECT_EQ(bed_.Get("demo").accounting().captured(), 5);
+}
+
 }  // namespace
 }  // namespace camherd::capture

@@ -108,11 +108,13 @@ class FakeWorker : public WorkerLink {
     std::string dir;
     int64_t seq = 0;
     int64_t masks_version = 0;
+    bool ranked_only = false;
     {
       absl::MutexLock lock(&mu_);
       Running& running = running_.at(stream_id);
       dir = running.assign.spool_dir();
       masks_version = running.assign.masks_version();
+      ranked_only = running.assign.ranked_only();
       seq = running.next_seq++;
     }
     EXPECT_TRUE(
@@ -131,6 +133,7 @@ class FakeWorker : public WorkerLink {
     sample.set_gop_seconds(1);
     sample.set_received_bytes(1000 * seq);
     sample.set_masks_version(masks_version);
+    sample.set_ranked_only(ranked_only);
     return seq;
   }
 
