@@ -6,6 +6,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <array>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "camherd/v1/capture_service.grpc.pb.h"
 #include "camherd/v1/inference_service.grpc.pb.h"
 #include "services/common/grpc_client.h"
+#include "services/common/grpc_server.h"
 #include "services/common/grpc_status.h"
 
 namespace camherd::gateway {
@@ -64,6 +66,15 @@ bool IsServing(const grpc::ByteBuffer& buffer) {
     bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
   }
   return bytes == absl::string_view("\x08\x01", 2);
+}
+
+// `: ` and why, where the answer of the health service says it.
+std::string NotServingReason(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto it = metadata.find(kNotServingReason);
+  if (it == metadata.end()) return "";
+  return absl::StrCat(": ",
+                      absl::string_view(it->second.data(), it->second.size()));
 }
 
 }  // namespace
@@ -186,7 +197,8 @@ class BackendClients::Impl {
                               options_.health_timeout);
       } else if (!IsServing(checks[i].response)) {
         result[i] = absl::UnavailableError(
-            absl::StrCat("the ", kNames[i], " service is not serving"));
+            absl::StrCat("the ", kNames[i], " service is not serving",
+                         NotServingReason(checks[i].context)));
       }
     }
     return {

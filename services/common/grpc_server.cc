@@ -7,11 +7,15 @@
 #include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
+#include <grpcpp/support/server_interceptor.h>
 
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "services/common/clock.h"
 
 namespace camherd {
@@ -30,7 +34,49 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
   }
 };
 
+constexpr absl::string_view kHealthCheck = "/grpc.health.v1.Health/Check";
+
 }  // namespace
+
+// Puts the reason into the answers of gRPC's own health service.
+class GrpcServer::HealthReason final
+    : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  void Set(const std::string& reason) {
+    absl::MutexLock lock(&mu_);
+    reason_ = reason;
+  }
+
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo* info) override {
+    if (info->method() == nullptr || info->method() != kHealthCheck) {
+      return nullptr;
+    }
+    absl::MutexLock lock(&mu_);
+    // gRPC's, which deletes it after the call.
+    return reason_.empty() ? nullptr : new Answer(reason_);
+  }
+
+ private:
+  class Answer final : public grpc::experimental::Interceptor {
+   public:
+    explicit Answer(const std::string& reason) : reason_(reason) {}
+
+    void Intercept(grpc::experimental::InterceptorBatchMethods* call) override {
+      if (call->QueryInterceptionHookPoint(
+              grpc::experimental::InterceptionHookPoints::PRE_SEND_STATUS)) {
+        call->GetSendTrailingMetadata()->emplace(kNotServingReason, reason_);
+      }
+      call->Proceed();
+    }
+
+   private:
+    const std::string reason_;
+  };
+
+  absl::Mutex mu_;
+  std::string reason_ ABSL_GUARDED_BY(mu_);
+};
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     const Options& options, const std::vector<grpc::Service*>& services,
@@ -60,6 +106,13 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   for (grpc::Service* service : services) builder.RegisterService(service);
 
   std::unique_ptr<GrpcServer> server(new GrpcServer);
+  auto reason = std::make_unique<HealthReason>();
+  server->health_reason_ = reason.get();
+  std::vector<
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+      interceptors;
+  interceptors.push_back(std::move(reason));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   server->service_names_ = service_names;
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr) {
@@ -78,7 +131,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
 
 GrpcServer::~GrpcServer() { Stop(absl::ZeroDuration()); }
 
-void GrpcServer::SetServing(bool serving) {
+void GrpcServer::SetServing(bool serving, const std::string& reason) {
+  health_reason_->Set(serving ? "" : reason);
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus("", serving);
   for (const std::string& name : service_names_) {

@@ -13,6 +13,10 @@
 
 namespace camherd {
 
+// Key of the trailing metadata with which an answer of the health service says
+// why the server is not serving: grpc.health.v1 has no field for it. UTF-8.
+inline constexpr char kNotServingReason[] = "camherd-not-serving-reason-bin";
+
 // A gRPC server as all services run one: health service for "" and each
 // service, reflection if asked, keepalive and message limits, drain on stop.
 //
@@ -36,8 +40,9 @@ class GrpcServer {
       const std::vector<std::string>& service_names);
   ~GrpcServer();
 
-  // What the health service answers for "" and each service.
-  void SetServing(bool serving);
+  // What the health service answers for "" and each service. While it is not
+  // serving, the answer's trailing metadata say why (kNotServingReason).
+  void SetServing(bool serving, const std::string& reason = "");
 
   // Refuses new calls, lets those in flight end until `drain`, then cancels
   // them. May be called twice.
@@ -47,9 +52,12 @@ class GrpcServer {
   const std::string& address() const { return address_; }
 
  private:
+  class HealthReason;
   GrpcServer() = default;
 
   std::string address_;
+  // Owned by `server_`.
+  HealthReason* health_reason_ = nullptr;
   std::vector<std::string> service_names_;
   std::unique_ptr<grpc::Server> server_;
   bool stopped_ = false;

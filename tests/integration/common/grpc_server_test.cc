@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "services/common/clock.h"
 #include "services/common/grpc_client.h"
 #include "services/common/grpc_status.h"
@@ -95,6 +96,34 @@ TEST_F(GrpcServerTest, HealthIsNotServingUntilSaidSoAndAfterStop) {
   server_->SetServing(false);
   EXPECT_EQ(Health(kService), "NOT_SERVING");
   EXPECT_THAT(Health("no.such.Service"), HasSubstr("NOT_FOUND"));
+}
+
+TEST_F(GrpcServerTest, AnAnswerOfHealthSaysWhyItIsNotServing) {
+  Start();
+  const auto reason = [this] {
+    grpc::ClientContext context;
+    SetDeadline(context, absl::Seconds(10));
+    grpc::GenericStub stub(channel_);
+    grpc::ByteBuffer request(nullptr, 0);
+    grpc::ByteBuffer response;
+    absl::Notification done;
+    stub.UnaryCall(&context, "/grpc.health.v1.Health/Check",
+                   grpc::StubOptions(), &request, &response,
+                   [&done](const grpc::Status&) { done.Notify(); });
+    done.WaitForNotification();
+    const auto& metadata = context.GetServerTrailingMetadata();
+    const auto it = metadata.find(kNotServingReason);
+    return it == metadata.end()
+               ? std::string()
+               : std::string(it->second.data(), it->second.size());
+  };
+  EXPECT_EQ(reason(), "");
+  server_->SetServing(false, "the disk /v\u00f6lker is low");
+  EXPECT_EQ(Health(""), "NOT_SERVING");
+  EXPECT_EQ(reason(), "the disk /v\u00f6lker is low");
+  server_->SetServing(true);
+  EXPECT_EQ(Health(""), "SERVING");
+  EXPECT_EQ(reason(), "");
 }
 
 TEST_F(GrpcServerTest, ReflectionListsTheServicesWhereItIsOn) {
