@@ -130,14 +130,25 @@ absl::StatusOr<CaptureConfig> LoadCaptureConfig(const YamlConfig& config,
   supervisor.cameras.refresh =
       section.Seconds("camera_refresh_seconds", 5, 0.1, 3600);
 
-  supervisor.spool_stream_max_bytes =
+  supervisor.spool.stream_max_bytes =
       section.Bytes("spool_stream_max_bytes", int64_t{1} << 30,
                     int64_t{1} << 10, int64_t{1} << 50);
-  supervisor.spool_total_max_bytes =
+  supervisor.spool.total_max_bytes =
       section.Bytes("spool_total_max_bytes", int64_t{16} << 30,
                     int64_t{1} << 10, int64_t{1} << 50);
   supervisor.spool_max_age =
       section.Seconds("spool_max_age_seconds", kDay, 0.1, 366 * kDay);
+  supervisor.spool.widen_above = section.Double("spool_widen_above", 0.5, 0, 1);
+  supervisor.spool.low_disk_bytes =
+      section.Bytes("low_disk_bytes", int64_t{512} << 20, 0, int64_t{1} << 50);
+  supervisor.spool.full_disk_bytes =
+      section.Bytes("full_disk_bytes", int64_t{128} << 20, 0, int64_t{1} << 50);
+  if (supervisor.spool.full_disk_bytes > supervisor.spool.low_disk_bytes) {
+    section.Fail("full_disk_bytes",
+                 absl::StrCat("must be at most low_disk_bytes, got ",
+                              supervisor.spool.full_disk_bytes, " and ",
+                              supervisor.spool.low_disk_bytes));
+  }
 
   ConditionJudge::Options& condition = supervisor.session.condition;
   condition.dark_below = section.Double("condition_dark_below", 16, 0, 255);

@@ -29,9 +29,9 @@ constexpr const char* kMethods[] = {
     "StartStream",  "StopStream",   "GetStream",      "ListStreams",
     "UpdateStream", "DeleteStream", "GetLatestFrame", "GetGrid"};
 constexpr const char* kMissed[] = {
-    "not_connected", "late",        "decode_error",  "corrupt",
-    "no_keyframe",   "spool_full",  "disk_error",    "overload",
-    "service_down",  "worker_lost", "camera_unknown"};
+    "not_connected", "late",         "decode_error", "corrupt",
+    "no_keyframe",   "spool_full",   "disk_error",   "disk_full",
+    "overload",      "service_down", "worker_lost",  "camera_unknown"};
 constexpr const char* kDropped[] = {"quota",    "max_age",   "model_error",
                                     "conflict", "file_lost", "deleted"};
 constexpr const char* kWorkersLost[] = {"crashed", "hung", "killed", "exited",
@@ -121,6 +121,12 @@ class Collector : public prometheus::Collectable {
         snapshot->batches_pending);
     add("camherd_capture_spool_bytes", "Bytes of the frames in the spool.",
         MetricType::Gauge, snapshot->spool_bytes);
+    add("camherd_capture_widened_streams",
+        "Streams that sample less often since the spool fills.",
+        MetricType::Gauge, snapshot->widened_streams);
+    add("camherd_capture_disk_free_bytes",
+        "Free bytes of the spool's file system; -1: not known.",
+        MetricType::Gauge, snapshot->disk_free_bytes);
     add("camherd_capture_received_bytes_total",
         "Bytes received from cameras since the start.", MetricType::Counter,
         snapshot->received_bytes);

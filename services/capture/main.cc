@@ -87,12 +87,15 @@ absl::Status Run(const CaptureConfig& config) {
     supervisor.Shutdown();
     return server.status();
   }
-  (*server)->SetServing(true);
+  supervisor.WatchReadiness([&server](const absl::Status& ready) {
+    (*server)->SetServing(ready.ok(), std::string(ready.message()));
+  });
   LogInfo("serving", {{"grpc", (*server)->address()},
                       {"metrics", exporter->address()},
                       {"data_dir", config.store.data_dir}});
 
   ShutdownSignal().Wait();
+  supervisor.WatchReadiness(nullptr);
   (*server)->SetServing(false);
   clock.SleepFor(config.not_ready_delay);
   (*server)->Stop(config.drain);

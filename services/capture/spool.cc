@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,6 +48,15 @@ absl::StatusOr<int64_t> FileSize(const std::string& path) {
     return absl::NotFoundError(absl::StrCat(path, " is not a file"));
   }
   return info.st_size;
+}
+
+absl::StatusOr<int64_t> FreeBytes(const std::string& path) {
+  struct statvfs info = {};
+  if (statvfs(path.c_str(), &info) != 0) {
+    return ErrnoStatus(errno, "statvfs", path);
+  }
+  return static_cast<int64_t>(info.f_bavail) *
+         static_cast<int64_t>(info.f_frsize);
 }
 
 std::vector<std::string> ListFolder(const std::string& path) {

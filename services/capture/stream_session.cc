@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "services/capture/spool.h"
 #include "services/capture/spool_layout.h"
+#include "services/capture/stream_request.h"
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
@@ -27,12 +28,14 @@ constexpr absl::Duration kClockSlack = absl::Seconds(1);
 // More frames than a worker may have under way.
 constexpr int64_t kFramesUnderWay = 64;
 constexpr absl::string_view kDetectSuffix = "/detect";
+constexpr char kSpoolFull[] = "spool_full";
+constexpr char kDiskFull[] = "disk_full";
 
 const std::set<std::string>& MissedReasons() {
   static const auto* const reasons = new std::set<std::string>{
-      "not_connected", "late",        "decode_error",  "corrupt",
-      "no_keyframe",   "spool_full",  "disk_error",    "overload",
-      "service_down",  "worker_lost", "camera_unknown"};
+      "not_connected", "late",         "decode_error", "corrupt",
+      "no_keyframe",   "spool_full",   "disk_error",   "disk_full",
+      "overload",      "service_down", "worker_lost",  "camera_unknown"};
   return *reasons;
 }
 
@@ -166,7 +169,7 @@ void StreamSession::Recover(const std::vector<StreamStore::BatchRow>& batches) {
 
 void StreamSession::CountTimeAway() {
   if (HasAllFrames()) return;
-  const absl::Duration interval = absl::Seconds(stream_.interval_seconds());
+  const absl::Duration interval = Interval();
   absl::Time until = clock_.Now();
   if (stream_.has_expires_at()) {
     until = std::min(until, FromProto(stream_.expires_at()));
@@ -331,8 +334,11 @@ std::optional<v1::AssignStream> StreamSession::Assignment(SourceRole role,
   assign.set_url(source.url->Full());
   assign.set_transport(stream_.transport());
   assign.set_tls_verify(stream_.tls_verify());
-  assign.set_interval_seconds(stream_.interval_seconds());
-  assign.set_phase_seconds(phase_share * stream_.interval_seconds());
+  // Only what fills the spool is sampled less often for its sake.
+  assign.set_interval_seconds(role == Batched()
+                                  ? absl::ToDoubleSeconds(Interval())
+                                  : stream_.interval_seconds());
+  assign.set_phase_seconds(phase_share * assign.interval_seconds());
   assign.set_sampling_mode(stream_.sampling_mode());
   assign.set_ranked_only(role != Batched());
   assign.set_spool_dir(FolderOf(assign.ranked_only()));
@@ -454,7 +460,7 @@ void StreamSession::CommitSample(Source& source,
   source.next_frame_seq = std::max(source.next_frame_seq, seq + 1);
   ++captured_;
   last_activity_ = clock_.Now();
-  source.counted_until += absl::Seconds(stream_.interval_seconds());
+  source.counted_until += source.grid_interval;
   source.last_frame_at = FromProto(info.captured_at());
   if (main) {
     ranker_.Accept(info);
@@ -485,7 +491,7 @@ void StreamSession::CommitSample(Source& source,
 void StreamSession::CountMissed(Source& source, const std::string& reason,
                                 int64_t count) {
   if (count <= 0) return;
-  source.counted_until += count * absl::Seconds(stream_.interval_seconds());
+  source.counted_until += count * source.grid_interval;
   uncounted_[reason] += count;
   if (absl::Status status = CountUncounted(); !status.ok()) {
     LogError("missed samples not counted",
@@ -643,7 +649,7 @@ void StreamSession::OnLost(Source& source, const v1::StreamEnded& lost) {
   CountUncounted().IgnoreError();
   source.lost = true;
   // Nobody has told the next worker.
-  if (source.role == Batched()) paused_ = false;
+  source.told_pause.clear();
   const absl::Time now = clock_.Now();
   if (status.state() == v1::STREAM_STATE_RUNNING) {
     SetState(source, v1::STREAM_STATE_RECONNECTING);
@@ -1067,8 +1073,18 @@ void StreamSession::FillObserved(v1::Stream& stream) const {
   stream.set_brightest_count(static_cast<int>(ranker_.frames().size()));
   stream.set_spool_bytes(spool_bytes_);
   stream.set_node_id(options_.node_id);
+  stream.set_effective_interval_seconds(absl::ToDoubleSeconds(Interval()));
   if (latest_.has_value()) stream.set_last_frame_luma(latest_->mean_luma());
-  if (stream.desired_running()) return;
+  if (stream.desired_running()) {
+    if (stream.state() == v1::STREAM_STATE_RUNNING) {
+      const std::string reason = SpoolReason();
+      const absl::string_view also =
+          reason.empty() || stream.state_reason().empty() ? "" : "; ";
+      stream.set_state_reason(
+          absl::StrCat(stream.state_reason(), also, reason));
+    }
+    return;
+  }
   *stream.mutable_state_since() = stream.stopped_at();
   if (!Ended() || !pending_.empty() || !open_.empty()) {
     stream.set_state(v1::STREAM_STATE_STOPPING);
@@ -1113,11 +1129,6 @@ bool StreamSession::has_source(SourceRole role) const {
   return Has(role);
 }
 
-SourceRole StreamSession::batched_source() const {
-  absl::MutexLock lock(&mu_);
-  return Batched();
-}
-
 bool StreamSession::desired_running() const {
   absl::MutexLock lock(&mu_);
   return stream_.desired_running();
@@ -1153,11 +1164,51 @@ std::set<int64_t> StreamSession::BatchesSealedFor(absl::Duration age) const {
   return batches;
 }
 
-bool StreamSession::SetPaused(bool paused) {
+std::vector<v1::PauseSampling> StreamSession::SetPaused(
+    const std::string& reason) {
   absl::MutexLock lock(&mu_);
-  if (paused_ == paused) return false;
-  paused_ = paused;
-  return true;
+  paused_for_ = reason;
+  std::vector<v1::PauseSampling> news;
+  for (Source* source : {&main_, &detect_}) {
+    const bool waits = reason != kSpoolFull || source->role == Batched();
+    const std::string its = waits ? reason : "";
+    if (!Has(source->role) || source->told_pause == its) continue;
+    source->told_pause = its;
+    v1::PauseSampling& pause = news.emplace_back();
+    pause.set_stream_id(SourceId{stream_id_, source->role}.ToString());
+    pause.set_paused(!its.empty());
+    pause.set_reason(its);
+  }
+  return news;
+}
+
+std::string StreamSession::paused_for() const {
+  absl::MutexLock lock(&mu_);
+  return paused_for_;
+}
+
+void StreamSession::SetWidened(int widened) {
+  absl::MutexLock lock(&mu_);
+  widened_ = widened;
+}
+
+int StreamSession::widened() const {
+  absl::MutexLock lock(&mu_);
+  return widened_;
+}
+
+absl::Duration StreamSession::Interval() const {
+  return std::min(widened_ * absl::Seconds(stream_.interval_seconds()),
+                  absl::Seconds(kMaxIntervalSeconds));
+}
+
+std::string StreamSession::SpoolReason() const {
+  if (paused_for_ == kDiskFull) return "no picture is taken: the disk is full";
+  if (!paused_for_.empty()) return "no picture is taken: the spool is full";
+  if (widened_ == 1) return "";
+  return absl::StrFormat(
+      "a sample every %.15g s instead of %.15g s while the spool is filled",
+      absl::ToDoubleSeconds(Interval()), stream_.interval_seconds());
 }
 
 absl::StatusOr<std::vector<v1::Frame>> StreamSession::BrightestFrames() {

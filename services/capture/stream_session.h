@@ -155,8 +155,6 @@ class StreamSession {
   std::optional<CameraUrl> url(SourceRole role = SourceRole::kMain) const;
   // There is one: the second may not be.
   bool has_source(SourceRole role) const;
-  // The one whose frames go into batches.
-  SourceRole batched_source() const;
   bool desired_running() const;
   // It has models: its samples go into the spool.
   bool uses_spool() const;
@@ -173,8 +171,16 @@ class StreamSession {
   // service started.
   std::set<int64_t> BatchesSealedFor(absl::Duration age) const;
 
-  // True if `paused` is news: the caller tells the worker.
-  bool SetPaused(bool paused);
+  // Why sampling is paused, one of Accounting.missed; empty: it is not. For
+  // want of room in the spool only the source waits that fills it. Returns what
+  // the caller is to tell the worker.
+  std::vector<v1::PauseSampling> SetPaused(const std::string& reason);
+  std::string paused_for() const;
+
+  // By how much the interval asked for is multiplied while the spool fills;
+  // holds from the next assignment on.
+  void SetWidened(int widened);
+  int widened() const;
 
   // The nine with their pictures, brightest first.
   absl::StatusOr<std::vector<v1::Frame>> BrightestFrames();
@@ -214,6 +220,8 @@ class StreamSession {
     absl::Duration grid_interval;
     absl::Duration grid_phase;
     absl::Duration counted_until;
+    // Why its worker was told to pause; empty: it was not.
+    std::string told_pause;
     // The next worker has not said a word yet.
     bool lost = false;
     // No worker has it.
@@ -250,6 +258,10 @@ class StreamSession {
     return ranked_only ? brightest_dir_ : spool_dir_;
   }
   void SetEnded(Source& source, bool ended) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Between samples now.
+  absl::Duration Interval() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What the spool keeps it from; empty: nothing.
+  std::string SpoolReason() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // It has captured its max_frames.
   bool HasAllFrames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetLeaseEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -332,7 +344,8 @@ class StreamSession {
   std::map<std::string, int64_t> uncounted_ ABSL_GUARDED_BY(mu_);
   bool folders_missing_ ABSL_GUARDED_BY(mu_) = false;
   bool discarded_ ABSL_GUARDED_BY(mu_) = false;
-  bool paused_ ABSL_GUARDED_BY(mu_) = false;
+  std::string paused_for_ ABSL_GUARDED_BY(mu_);
+  int widened_ ABSL_GUARDED_BY(mu_) = 1;
   // Of this run of the service.
   int64_t masks_version_ ABSL_GUARDED_BY(mu_) = 0;
 

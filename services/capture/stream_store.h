@@ -57,7 +57,8 @@ class StreamStore {
   struct Options {
     // Absolute folder; exists.
     std::string data_dir;
-    // False: nothing is ever synced.
+    // False: no commit is synced, only what keeps the file readable after a
+    // loss of power.
     bool sync = true;
   };
 

@@ -29,6 +29,13 @@ constexpr int kDefaultPage = 100;
 constexpr size_t kNamesInMessage = 20;
 // A stream that paused goes on when this share of its quota is free.
 constexpr double kRoomToResume = 0.9;
+constexpr char kSpoolFull[] = "spool_full";
+constexpr char kDiskFull[] = "disk_full";
+
+SpoolRoom::Options RoomAt(SpoolRoom::Options options, const std::string& path) {
+  options.path = path;
+  return options;
+}
 
 // Of each of its sources, the first one first.
 std::vector<StreamLoad> LoadsOf(const v1::Stream& stream) {
@@ -90,6 +97,7 @@ StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
       inference_(inference),
       aggregator_(aggregator),
       clock_(clock),
+      room_(RoomAt(options.spool, options.session.data_dir)),
       sender_(options.sender, inference, *this, observer, clock),
       admission_(options.admission),
       gate_(
@@ -367,19 +375,19 @@ absl::Status StreamSupervisor::EndRunning(Entry& entry,
   return absl::OkStatus();
 }
 
-void StreamSupervisor::Pause(Entry& entry, bool paused) {
+void StreamSupervisor::Pause(Entry& entry, const std::string& reason) {
   absl::MutexLock lock(&entry.pause_mu);
-  if (!entry.session->SetPaused(paused)) return;
-  LogWarning(paused ? "spool full, sampling paused" : "sampling goes on",
+  const std::vector<v1::PauseSampling> news = entry.session->SetPaused(reason);
+  if (news.empty()) return;
+  LogWarning(reason.empty() ? "sampling goes on" : "sampling paused",
              {{"stream", entry.session->stream_id()},
+              {"reason", reason},
               {"spool_bytes", entry.session->spool_bytes()}});
-  v1::ToWorker message;
-  message.mutable_pause()->set_stream_id(
-      SourceId{entry.session->stream_id(), entry.session->batched_source()}
-          .ToString());
-  message.mutable_pause()->set_paused(paused);
-  message.mutable_pause()->set_reason("spool_full");
-  worker_->Send(message);
+  for (const v1::PauseSampling& pause : news) {
+    v1::ToWorker message;
+    *message.mutable_pause() = pause;
+    worker_->Send(message);
+  }
 }
 
 StreamSupervisor::EntryPtr StreamSupervisor::FindSession(
@@ -788,7 +796,7 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
   CAMHERD_ASSIGN_OR_RETURN(const StreamRequest updated, checked());
   const std::optional<CameraUrl>& detect_url = updated.detect_url;
   const bool had_second = session.has_source(SourceRole::kDetect);
-  if (had_second != detect_url.has_value()) Pause(*entry, false);
+  if (had_second != detect_url.has_value()) Pause(*entry, "");
   CAMHERD_RETURN_IF_ERROR(
       session.Update(updated.spec, updated.url, detect_url));
   if (had_second && !detect_url.has_value()) {
@@ -968,15 +976,49 @@ void StreamSupervisor::EnforceQuotas(Entry& entry) {
   if (!session.uses_spool()) return;
   while (true) {
     const bool over_own =
-        session.spool_bytes() > options_.spool_stream_max_bytes;
-    const bool over_all = total_spool_bytes_ > options_.spool_total_max_bytes;
+        session.spool_bytes() > options_.spool.stream_max_bytes;
+    const bool over_all = total_spool_bytes_ > options_.spool.total_max_bytes;
     if (!over_own && !over_all) return;
     if (DropOldest(over_own ? session.session_id() : "")) continue;
     // So that the sender can take what is open, and the next one can go.
     session.SealAll().IgnoreError();
-    Pause(entry, true);
+    Pause(entry, kSpoolFull);
     return;
   }
+}
+
+void StreamSupervisor::FollowRoom(Entry& entry) {
+  StreamSession& session = *entry.session;
+  if (!session.desired_running()) return;
+  const bool uses_spool = session.uses_spool();
+  if (room_.disk_full()) {
+    Pause(entry, kDiskFull);
+  } else if (!uses_spool || session.paused_for() == kDiskFull ||
+             (total_spool_bytes_ <=
+                  kRoomToResume * options_.spool.total_max_bytes &&
+              session.spool_bytes() <=
+                  kRoomToResume * options_.spool.stream_max_bytes)) {
+    // Where its quota is still full, the next sample pauses it again.
+    Pause(entry, "");
+  }
+  const int before = session.widened();
+  const int widened = uses_spool ? room_.Widened(before, session.spool_bytes(),
+                                                 total_spool_bytes_)
+                                 : 1;
+  // Whoever holds it may wait for a peer; the next look will do.
+  if (widened == before || !entry.op_mu.TryLock()) return;
+  if (!entry.deleted && session.desired_running()) {
+    session.SetWidened(widened);
+    Assign(entry);
+    LogWarning(
+        widened > before ? "spool fills, sampling less often"
+                         : "spool drains, sampling more often",
+        {{"stream", session.stream_id()},
+         {"spool_bytes", session.spool_bytes()},
+         {"spool_total_bytes", total_spool_bytes_.load()},
+         {"interval_seconds", session.Spec().effective_interval_seconds()}});
+  }
+  entry.op_mu.Unlock();
 }
 
 void StreamSupervisor::HousekeepingLoop() {
@@ -1034,16 +1076,12 @@ void StreamSupervisor::Measure(const std::vector<StreamLoad>& streams) {
 void StreamSupervisor::Housekeep() {
   std::vector<EntryPtr> history;
   std::vector<StreamLoad> loads;
-  const bool room_for_all =
-      total_spool_bytes_ <= kRoomToResume * options_.spool_total_max_bytes;
+  room_.LookAtDisk();
   for (const EntryPtr& entry : AllEntries()) {
     StreamSession& session = *entry->session;
     session.CatchUp();
     DropOverdue(session);
-    const bool room =
-        room_for_all && session.spool_bytes() <=
-                            kRoomToResume * options_.spool_stream_max_bytes;
-    if (room || !session.uses_spool()) Pause(*entry, false);
+    FollowRoom(*entry);
     const v1::Stream stream = session.Spec();
     if (stream.desired_running()) {
       for (StreamLoad& load : LoadsOf(stream)) loads.push_back(std::move(load));
@@ -1088,6 +1126,10 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
     const v1::Stream stream = entry->session->Spec();
     ++snapshot.streams[stream.state()];
     if (stream.desired_running()) ++snapshot.conditions[stream.condition()];
+    if (stream.desired_running() &&
+        stream.effective_interval_seconds() > stream.interval_seconds()) {
+      ++snapshot.widened_streams;
+    }
     snapshot.batches_pending += stream.batches_pending();
     snapshot.received_bytes += ReceivedBytes(stream);
     if (stream.desired_running() && stream.has_last_frame_at()) {
@@ -1096,6 +1138,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
     }
   }
   snapshot.spool_bytes = total_spool_bytes_;
+  snapshot.disk_free_bytes = room_.disk_free_bytes();
   snapshot.connects_waiting = static_cast<int64_t>(gate_.waiting());
   snapshot.camera_data_age = cameras_.age();
   if (worker_ != nullptr) snapshot.workers = worker_->stats();

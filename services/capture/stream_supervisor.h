@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -25,6 +26,7 @@
 #include "services/capture/connect_gate.h"
 #include "services/capture/connect_queue.h"
 #include "services/capture/peers.h"
+#include "services/capture/spool_room.h"
 #include "services/capture/stream_admission.h"
 #include "services/capture/stream_request.h"
 #include "services/capture/stream_session.h"
@@ -49,6 +51,10 @@ struct CaptureSnapshot {
   std::vector<Camera> cameras;
   int64_t batches_pending = 0;
   int64_t spool_bytes = 0;
+  // Running streams whose interval is widened.
+  int64_t widened_streams = 0;
+  // -1: not known.
+  int64_t disk_free_bytes = 0;
   // Streams that wait to connect.
   int64_t connects_waiting = 0;
   // Since the service started.
@@ -70,6 +76,8 @@ struct CaptureSnapshot {
 // a shorter batch and the stream pauses (missed "spool_full") until there is
 // room again: the spool never grows past its quota by more than a batch.
 // Streams without a model put nothing into the spool, so they never pause.
+// Before that, the intervals of streams with models are widened as a quota
+// fills; while the disk is full all streams pause (missed "disk_full").
 //
 // A stream whose lease is over is stopped as StopStream does it, by a thread of
 // its own; the grid is tried again until it is made, after a restart too. Until
@@ -89,8 +97,8 @@ class StreamSupervisor : public BatchOwner {
     StreamAdmission::Options admission;
     // Stopped streams that are remembered.
     int history_streams = 1000;
-    int64_t spool_stream_max_bytes = int64_t{1} << 30;
-    int64_t spool_total_max_bytes = int64_t{16} << 30;
+    // Its path is that of `session`.
+    SpoolRoom::Options spool;
     // Batches that have been sealed for longer are dropped.
     absl::Duration spool_max_age = absl::Hours(24);
     // Wait for a model's first word.
@@ -140,6 +148,11 @@ class StreamSupervisor : public BatchOwner {
 
   absl::StatusOr<CaptureSnapshot> Snapshot();
 
+  // As SpoolRoom's.
+  void WatchReadiness(SpoolRoom::OnReadiness on_readiness) {
+    room_.WatchReadiness(std::move(on_readiness));
+  }
+
  private:
   struct Entry;
   // shared_ptr: calls and events go on with an entry that DeleteStream takes
@@ -184,8 +197,11 @@ class StreamSupervisor : public BatchOwner {
   // Makes one grid that is owed; false: none is to be made now.
   bool MakeOwedGrid();
   void WakeLeaseKeeper();
-  void Pause(Entry& entry, bool paused);
+  // One of Accounting.missed; empty: it goes on.
+  void Pause(Entry& entry, const std::string& reason);
   void EnforceQuotas(Entry& entry);
+  // Pauses, goes on, and widens or narrows the interval as there is room.
+  void FollowRoom(Entry& entry);
   bool DropOldest(const std::string& session_id);
   void Reassign(const EntryPtr& entry, SourceRole role);
   absl::Status Forget(const EntryPtr& entry);
@@ -204,6 +220,7 @@ class StreamSupervisor : public BatchOwner {
   AggregatorPeer& aggregator_;
   Clock& clock_;
   std::atomic<int64_t> total_spool_bytes_{0};
+  SpoolRoom room_;
   BatchSender sender_;
   StreamAdmission admission_;
   // Set by Start, before anything uses it.

@@ -85,6 +85,19 @@ TEST(CaptureConfigTest, AProbeIsAsPatientAsAStreamButNotMore) {
   EXPECT_EQ(other->max_probes, 1);
 }
 
+TEST(CaptureConfigTest, AFullDiskIsNoMoreThanALowOne) {
+  const auto config = Load(
+      "capture:\n  low_disk_bytes: 2MiB\n  full_disk_bytes: 1MiB\n"
+      "  spool_widen_above: 0.75\n");
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->supervisor.spool.low_disk_bytes, 2 << 20);
+  EXPECT_EQ(config->supervisor.spool.full_disk_bytes, 1 << 20);
+  EXPECT_EQ(config->supervisor.spool.widen_above, 0.75);
+  EXPECT_THAT(Load("capture:\n  low_disk_bytes: 1MiB\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("at most low_disk_bytes")));
+}
+
 TEST(CaptureConfigTest, AnUnknownKeyStopsTheStart) {
   EXPECT_THAT(
       Load("capture:\n  batchsize: 10\n"),

@@ -771,7 +771,7 @@ class SpoolQuotaTest : public StreamSupervisorTest {
 };
 
 TEST_F(SpoolQuotaTest, TheOldestSealedBatchesGoPastTheQuota) {
-  bed_.options.spool_stream_max_bytes = 4 * 25;
+  bed_.options.spool.stream_max_bytes = 4 * 25;
   bed_.Start();
   const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
   bed_.Take(stream.stream_id(), 40);
@@ -790,7 +790,7 @@ TEST_F(SpoolQuotaTest, TheOldestSealedBatchesGoPastTheQuota) {
 }
 
 TEST_F(SpoolQuotaTest, WithNothingToDropTheStreamPauses) {
-  bed_.options.spool_stream_max_bytes = 4 * 5;
+  bed_.options.spool.stream_max_bytes = 4 * 5;
   bed_.before_start = nullptr;
   bed_.Start();
   bed_.inference->LoseAnswers(1 << 20);
@@ -815,7 +815,7 @@ TEST_F(SpoolQuotaTest, WithNothingToDropTheStreamPauses) {
 }
 
 TEST_F(SpoolQuotaTest, AStreamWithoutModelsNeverPausesForTheSpoolOfOthers) {
-  bed_.options.spool_total_max_bytes = 4 * 5;
+  bed_.options.spool.total_max_bytes = 4 * 5;
   bed_.before_start = nullptr;
   bed_.Start();
   bed_.inference->LoseAnswers(1 << 20);
@@ -847,7 +847,7 @@ TEST_F(SpoolQuotaTest, AStreamWithoutModelsNeverPausesForTheSpoolOfOthers) {
 }
 
 TEST_F(SpoolQuotaTest, GoOnIsNeverOvertakenByThePauseBeforeIt) {
-  bed_.options.spool_stream_max_bytes = 4 * 5;
+  bed_.options.spool.stream_max_bytes = 4 * 5;
   bed_.before_start = nullptr;
   bed_.Start();
   bed_.inference->SetOpen(false);
@@ -933,6 +933,134 @@ TEST_F(SpoolQuotaTest, BatchesOfAnEarlierRunAreAsOldAsTheWallClockSaid) {
   bed_.Start();
   EXPECT_TRUE(Eventually(
       [&] { return bed_.Get("demo").accounting().dropped_size() > 0; }));
+}
+
+TEST_F(SpoolQuotaTest, ABatchThatMayBeRecordedIsNotDroppedByAge) {
+  bed_.options.spool_max_age = absl::Hours(1);
+  bed_.options.sender.queue.backoff = {absl::Hours(10), absl::Hours(10)};
+  bed_.before_start = nullptr;
+  bed_.Start();
+  bed_.inference->LoseAnswers(1);
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 5);
+  ASSERT_TRUE(
+      Eventually([&] { return !bed_.Get("demo").sending_reason().empty(); }));
+  bed_.inference->SetRefusal([](const v1::BatchManifest&) {
+    return absl::ResourceExhaustedError("admission is full");
+  });
+  // Refused, so its fate is known.
+  bed_.Take(stream.stream_id(), 5);
+  clock_.Advance(absl::Hours(2));
+  ASSERT_TRUE(Eventually(
+      [&] { return bed_.Get("demo").accounting().dropped_size() > 0; }));
+  EXPECT_EQ(bed_.Get("demo").accounting().dropped().at("max_age"), 5);
+  EXPECT_EQ(bed_.Get("demo").accounting().spooled(), 5);
+  // The one that is left is the one that was sent whole.
+  EXPECT_EQ(bed_.store->ListBatches()->front().key.batch_seq, 1);
+  bed_.inference->SetRefusal(nullptr);
+  clock_.Advance(absl::Hours(10));
+  // Wakes the sender, which sleeps by the real clock.
+  bed_.Take(stream.stream_id(), 5);
+  EXPECT_TRUE(bed_.AwaitRecorded("demo", 10));
+}
+
+TEST_F(SpoolQuotaTest, TheIntervalIsWidenedBeforeFramesAreDroppedAndComesBack) {
+  bed_.options.spool.stream_max_bytes = 4 * 40;
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  const std::string& id = stream.stream_id();
+  const double interval = stream.interval_seconds();
+  bed_.worker->State(id, v1::STREAM_STATE_RUNNING, "");
+  const auto assigned = [&](int widened) {
+    return Eventually([&] {
+      const v1::AssignStream assign = bed_.worker->Assigned(id);
+      const v1::Stream now = bed_.Get("demo");
+      return assign.interval_seconds() == widened * interval &&
+             assign.phase_seconds() < assign.interval_seconds() &&
+             now.effective_interval_seconds() == widened * interval;
+    });
+  };
+  EXPECT_TRUE(assigned(1));
+  EXPECT_EQ(bed_.Get("demo").state_reason(), "");
+  bed_.Take(id, 25);
+  EXPECT_TRUE(assigned(2));
+  v1::Stream now = bed_.Get("demo");
+  EXPECT_EQ(now.interval_seconds(), interval);
+  EXPECT_THAT(now.state_reason(), HasSubstr("while the spool is filled"));
+  EXPECT_EQ(bed_.supervisor->Snapshot()->widened_streams, 1);
+  bed_.Take(id, 11);
+  EXPECT_TRUE(assigned(8));
+  EXPECT_EQ(bed_.Get("demo").accounting().dropped_size(), 0);
+  bed_.inference->SetRefusal(nullptr);
+  ASSERT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Milliseconds(1));
+    return bed_.Get("demo").accounting().recorded() == 35;
+  }));
+  EXPECT_TRUE(assigned(1));
+  EXPECT_EQ(bed_.Get("demo").state_reason(), "");
+  EXPECT_EQ(bed_.supervisor->Snapshot()->widened_streams, 0);
+}
+
+TEST_F(SpoolQuotaTest, WhatFallsDueWhileNoWorkerHasItIsThatOfTheWidenedGrid) {
+  bed_.options.spool.stream_max_bytes = 4 * 40;
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  bed_.Take(stream.stream_id(), 25);
+  ASSERT_TRUE(Eventually([&] {
+    return bed_.worker->Assigned(stream.stream_id()).interval_seconds() ==
+           2 * stream.interval_seconds();
+  }));
+  const double before =
+      bed_.worker->Assigned(stream.stream_id()).counted_until_seconds();
+  bed_.Take(stream.stream_id(), 1);
+  bed_.worker->Lose(stream.stream_id(), "it crashed", 0);
+  EXPECT_NEAR(bed_.worker->Assigned(stream.stream_id()).counted_until_seconds(),
+              before + 2 * stream.interval_seconds(), 1e-6);
+}
+
+TEST_F(SpoolQuotaTest, AStreamWithoutModelsIsNotWidened) {
+  bed_.options.spool.total_max_bytes = 4 * 40;
+  bed_.Start();
+  const v1::Stream full = bed_.StartCamera(kUrl, true, 5);
+  bed_.StartCamera("rtsp://192.0.2.1/ranked", /*with_model=*/false);
+  bed_.Take(full.stream_id(), 25);
+  ASSERT_TRUE(Eventually([&] {
+    const v1::Stream now = bed_.Get("demo");
+    return now.effective_interval_seconds() == 2 * now.interval_seconds();
+  }));
+  const v1::Stream ranked = bed_.Get("ranked");
+  EXPECT_EQ(ranked.effective_interval_seconds(), ranked.interval_seconds());
+}
+
+TEST_F(SpoolQuotaTest, OnAFullDiskNoPictureIsTakenUntilThereIsRoom) {
+  std::atomic<int64_t> free = int64_t{1} << 40;
+  bed_.options.spool.free_bytes = [&](const std::string&) {
+    return free.load();
+  };
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  const v1::Stream ranked =
+      bed_.StartCamera("rtsp://192.0.2.1/ranked", /*with_model=*/false);
+  const auto told = [&](const std::string& reason) {
+    return Eventually([&] {
+      return bed_.worker->paused_for(stream.stream_id()) == reason &&
+             bed_.worker->paused_for(ranked.stream_id()) == reason;
+    });
+  };
+  bed_.worker->State(stream.stream_id(), v1::STREAM_STATE_RUNNING, "");
+  free = bed_.options.spool.full_disk_bytes - 1;
+  EXPECT_TRUE(told("disk_full"));
+  bed_.worker->Miss(stream.stream_id(), "disk_full", 3);
+  const v1::Stream now = bed_.Get("demo");
+  EXPECT_EQ(now.accounting().missed().at("disk_full"), 3);
+  EXPECT_THAT(now.state_reason(), HasSubstr("the disk is full"));
+  // The next worker is told as well.
+  bed_.worker->Lose(stream.stream_id(), "it crashed", 0);
+  EXPECT_TRUE(told("disk_full"));
+  free = int64_t{1} << 40;
+  EXPECT_TRUE(told(""));
+  EXPECT_EQ(bed_.Get("demo").accounting().missed().at("disk_full"), 3);
+  bed_.Stop();
 }
 
 TEST_F(StreamSupervisorTest, HistoryIsBounded) {

@@ -66,7 +66,8 @@ class FakeWorker : public WorkerLink {
       } else if (message.has_revoke() && answers_revoke_) {
         ended = running_.erase(message.revoke().stream_id()) > 0;
       } else if (message.has_pause()) {
-        paused_[message.pause().stream_id()] = message.pause().paused();
+        paused_[message.pause().stream_id()] =
+            message.pause().paused() ? message.pause().reason() : "";
       } else if (message.has_grant()) {
         granted_[message.grant().stream_id()] = message.grant().request();
       }
@@ -183,6 +184,10 @@ class FakeWorker : public WorkerLink {
   // As its process does that ends; `quarantine_seconds` where it is to blame.
   void Lose(const std::string& stream_id, const std::string& reason,
             double quarantine_seconds) {
+    {
+      absl::MutexLock lock(&mu_);
+      paused_.erase(stream_id);
+    }
     v1::FromWorker event;
     event.set_stream_id(stream_id);
     event.mutable_ended()->set_lost(true);
@@ -210,6 +215,10 @@ class FakeWorker : public WorkerLink {
     return granted_[stream_id];
   }
   bool paused(const std::string& stream_id) {
+    return !paused_for(stream_id).empty();
+  }
+  // The reason it has been told; empty: it goes on.
+  std::string paused_for(const std::string& stream_id) {
     absl::MutexLock lock(&mu_);
     return paused_[stream_id];
   }
@@ -227,7 +236,7 @@ class FakeWorker : public WorkerLink {
   mutable absl::Mutex mu_;
   WorkerStats stats_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Running> running_ ABSL_GUARDED_BY(mu_);
-  std::map<std::string, bool> paused_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::string> paused_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, int64_t> granted_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::ToWorker> messages_ ABSL_GUARDED_BY(mu_);
   bool answers_revoke_ ABSL_GUARDED_BY(mu_) = true;
