@@ -36,8 +36,6 @@ absl::StatusOr<std::unique_ptr<PictureFiles>> PictureFiles::Create(
   std::error_code error;
   std::filesystem::remove_all(temp, error);
   CAMHERD_RETURN_IF_ERROR(MakeDirs(temp));
-  CAMHERD_RETURN_IF_ERROR(SyncDir(RecordsDir(options.data_dir)));
-  CAMHERD_RETURN_IF_ERROR(SyncDir(options.data_dir));
   return files;
 }
 
@@ -53,11 +51,11 @@ absl::Status PictureFiles::MakeFolder(const std::string& folder) {
     if (folders_.count(folder) > 0) return absl::OkStatus();
   }
   const std::string path = absl::StrCat(options_.data_dir, "/", folder);
-  CAMHERD_RETURN_IF_ERROR(MakeDirs(path));
-  // The folder's own name, and that of its parent.
-  const std::string parent = path.substr(0, path.rfind('/'));
-  CAMHERD_RETURN_IF_ERROR(SyncDir(parent));
-  CAMHERD_RETURN_IF_ERROR(SyncDir(parent.substr(0, parent.rfind('/'))));
+  const absl::Status made = MakeDirs(path);
+  if (absl::IsUnavailable(made)) {
+    LogFatal("folder of pictures cannot be made durable", {{"error", made}});
+  }
+  CAMHERD_RETURN_IF_ERROR(made);
   absl::MutexLock lock(&mu_);
   if (folders_.size() >= kKnownFolders) folders_.clear();
   folders_.insert(folder);

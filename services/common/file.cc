@@ -165,22 +165,40 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
   }
 }
 
+// Names are made durable too: files that are synced in a folder that is gone
+// after a power cut are gone with it. A process that was killed here before may
+// have left a name that is not, at most one above the first that is missing
+// now, or the last.
 absl::Status MakeDirs(const std::string& path, unsigned mode) {
   if (path.empty()) return absl::InvalidArgumentError("empty folder name");
+  const auto sync_name_of = [](const std::string& part) {
+    const absl::Status synced = SyncDir(FolderOf(part));
+    // Who may not read a folder cannot sync it.
+    return absl::IsPermissionDenied(synced) ? absl::OkStatus() : synced;
+  };
+  bool made = false;
+  std::string part;
   size_t end = 0;
   do {
+    const std::string above = std::exchange(part, "");
     end = path.find('/', end + 1);
-    const std::string part = path.substr(0, end);
-    if (mkdir(part.c_str(), mode) == 0) continue;
+    part = path.substr(0, end);
+    if (mkdir(part.c_str(), mode) == 0) {
+      if (!made && !above.empty()) {
+        CAMHERD_RETURN_IF_ERROR(sync_name_of(above));
+      }
+      made = true;
+      CAMHERD_RETURN_IF_ERROR(sync_name_of(part));
+      continue;
+    }
     const int error = errno;
     struct stat info;
-    if (stat(part.c_str(), &info) == 0) {
-      if (S_ISDIR(info.st_mode)) continue;
-      return ErrnoStatus(ENOTDIR, "mkdir", part);
+    if (stat(part.c_str(), &info) != 0) {
+      return ErrnoStatus(error, "mkdir", part);
     }
-    return ErrnoStatus(error, "mkdir", part);
+    if (!S_ISDIR(info.st_mode)) return ErrnoStatus(ENOTDIR, "mkdir", part);
   } while (end != std::string::npos);
-  return absl::OkStatus();
+  return made ? absl::OkStatus() : sync_name_of(part);
 }
 
 absl::Status SyncDir(const std::string& path) {

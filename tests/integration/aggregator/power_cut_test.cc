@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "services/aggregator/data_layout.h"
+#include "services/aggregator/predictions_file.h"
+#include "services/aggregator/predictions_file_recovery.h"
+#include "services/aggregator/sqlite_record_store.h"
+#include "services/common/clock.h"
+#include "services/common/file.h"
+#include "tests/integration/aggregator/power_cut_batch.h"
+#include "tests/support/disk_trace.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+// Power cuts: a program records batches under the shim, is killed and started
+// again; then, for many moments of that, what the disk may hold is built, and
+// must be a folder on which the aggregator starts without help and has all that
+// it had acknowledged.
+namespace camherd::aggregator {
+namespace {
+
+using ::camherd::aggregator::testing::AppendAndWait;
+using ::camherd::aggregator::testing::kPowerCutBatches;
+using ::camherd::aggregator::testing::MakeMetrics;
+using ::camherd::aggregator::testing::PowerCutBatch;
+using ::camherd::aggregator::testing::PowerCutBatchOf;
+using ::camherd::aggregator::testing::PowerCutPicture;
+using ::camherd::aggregator::testing::ReadText;
+using ::camherd::testing::DiskTrace;
+using ::camherd::testing::IsOk;
+using ::camherd::testing::TempDir;
+
+constexpr absl::Duration kWait = absl::Seconds(30);
+constexpr int kRuns = 4;
+
+struct Acknowledged {
+  std::set<int64_t> batches;
+  std::set<std::string> cameras;
+};
+
+Acknowledged ParseMarks(const std::vector<std::string>& marks) {
+  Acknowledged acknowledged;
+  for (absl::string_view mark : marks) {
+    int64_t batch = 0;
+    if (absl::ConsumePrefix(&mark, "camera ")) {
+      acknowledged.cameras.insert(std::string(mark));
+    } else if (absl::ConsumePrefix(&mark, "batch ") &&
+               absl::SimpleAtoi(mark, &batch)) {
+      acknowledged.batches.insert(batch);
+    } else {
+      ADD_FAILURE() << "mark " << mark;
+    }
+  }
+  return acknowledged;
+}
+
+// Every record whole, its batch once; returns the batches.
+std::set<int64_t> CheckStore(RecordStore& store) {
+  std::set<int64_t> batches;
+  for (int64_t id = 1; id <= store.LastRecordId(); ++id) {
+    const auto stored = store.GetRecord(id);
+    EXPECT_THAT(stored, IsOk());
+    if (!stored.ok()) continue;
+    const v1::Record& record = stored->record;
+    const int64_t batch =
+        PowerCutBatchOf(record.session_id(), record.batch_seq());
+    EXPECT_TRUE(batches.insert(batch).second) << "twice: batch " << batch;
+    EXPECT_GE(store.HighWaterMark(record.session_id()).value_or(0),
+              record.batch_seq());
+    EXPECT_EQ(stored->pictures.size(), 2U);
+    for (const StoredPicture& picture : stored->pictures) {
+      const auto jpeg = store.ReadPicture(picture);
+      EXPECT_THAT(jpeg, IsOk());
+      EXPECT_TRUE(jpeg.ok() &&
+                  *jpeg == PowerCutPicture(batch, picture.frame_index))
+          << picture.path;
+    }
+  }
+  return batches;
+}
+
+// Each record is one whole line, in order.
+void CheckLines(const std::string& data, RecordStore& store) {
+  int64_t expected = 0;
+  const std::string text = ReadText(PredictionsPath(data));
+  EXPECT_TRUE(text.empty() || text.back() == '\n');
+  for (const absl::string_view line :
+       absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    ++expected;
+    EXPECT_EQ(InspectLine(line).record_id, expected);
+    const auto stored = store.GetRecord(expected);
+    ASSERT_THAT(stored, IsOk());
+    const int64_t batch = PowerCutBatchOf(stored->record.session_id(),
+                                          stored->record.batch_seq());
+    EXPECT_NE(line.find(absl::Base64Escape(PowerCutPicture(batch, 0))),
+              absl::string_view::npos)
+        << "the picture in line " << expected;
+  }
+  EXPECT_EQ(expected, store.LastRecordId());
+}
+
+void CheckState(const std::string& data, const Acknowledged& acknowledged) {
+  ASSERT_THAT(MakeDirs(data), IsOk());
+  const auto metrics = MakeMetrics();
+  const auto store =
+      SqliteRecordStore::Create({.data_dir = data}, Clock::Real());
+  ASSERT_THAT(store, IsOk());
+  PredictionsFile::Options options;
+  options.path = PredictionsPath(data);
+  options.line = {.timezone = absl::UTCTimeZone()};
+  const auto file =
+      PredictionsFile::Create(options, **store, Clock::Real(), *metrics);
+  ASSERT_THAT(file, IsOk());
+  ASSERT_TRUE((*file)->WaitUntilCaughtUp(kWait));
+
+  const std::set<int64_t> found = CheckStore(**store);
+  for (const int64_t batch : acknowledged.batches) {
+    EXPECT_EQ(found.count(batch), 1U) << "acknowledged: batch " << batch;
+  }
+  CheckLines(data, **store);
+  std::set<std::string> cameras;
+  const auto stored_cameras = (*store)->LoadCameras();
+  ASSERT_THAT(stored_cameras, IsOk());
+  for (const StoredCamera& camera : *stored_cameras) {
+    cameras.insert(camera.camera.camera_id());
+  }
+  for (const std::string& camera : acknowledged.cameras) {
+    EXPECT_EQ(cameras.count(camera), 1U) << "acknowledged: camera " << camera;
+  }
+
+  // The senders try again, and one sends what had been answered.
+  for (int64_t batch = 1; batch <= kPowerCutBatches; ++batch) {
+    if (found.count(batch) > 0 && batch % 5 != 0) continue;
+    const auto again = AppendAndWait(**store, PowerCutBatch(batch));
+    ASSERT_THAT(again, IsOk());
+    EXPECT_EQ(again->already_recorded, found.count(batch) > 0);
+  }
+  ASSERT_TRUE((*file)->WaitUntilCaughtUp(kWait));
+  EXPECT_EQ(CheckStore(**store).size(), size_t{kPowerCutBatches});
+  CheckLines(data, **store);
+}
+
+TEST(PowerCutTest, WhatWasAcknowledgedIsThereOnceWhateverTheDiskKept) {
+  // Many thousand syncs, of which none has to be true: in memory.
+  if (std::filesystem::is_directory("/dev/shm")) {
+    ASSERT_EQ(::setenv("TMPDIR", "/dev/shm", 0), 0);
+  }
+  const TempDir dir;
+  const std::string run = std::filesystem::canonical(dir.path()) / "run";
+  ASSERT_THAT(MakeDirs(run), IsOk());
+  const std::string trace_file = dir / "trace";
+  for (int i = 1; i <= kRuns; ++i) {
+    const std::string command = absl::StrCat(
+        "DISK_SHIM_DIR=", run, " DISK_SHIM_TRACE=", trace_file,
+        " LD_PRELOAD=" CAMHERD_DISK_SHIM " " CAMHERD_POWER_CUT_WORKLOAD " ",
+        run, " ", i);
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  }
+  const DiskTrace trace(trace_file);
+  ASSERT_EQ(ParseMarks(trace.MarksBefore(trace.size())).batches.size(),
+            size_t{kPowerCutBatches});
+
+  const char* seed_text = std::getenv("POWER_CUT_SEED");
+  uint64_t seed = std::random_device{}();
+  if (seed_text != nullptr && !absl::SimpleAtoi(seed_text, &seed)) FAIL();
+  std::cout << "POWER_CUT_SEED=" << seed << ": " << CAMHERD_POWER_CUT_STATES
+            << " states of " << trace.size() << " changes\n";
+  std::mt19937_64 any(seed);
+  for (size_t i = 0; i < CAMHERD_POWER_CUT_STATES; ++i) {
+    // Evenly over the run, each kind of loss in turn.
+    const size_t from = i * trace.size() / CAMHERD_POWER_CUT_STATES;
+    const size_t to = (i + 1) * trace.size() / CAMHERD_POWER_CUT_STATES;
+    const size_t point = 1 + from + any() % (to > from ? to - from : 1);
+    const auto kept = static_cast<DiskTrace::Kept>(any() % DiskTrace::kKinds);
+    const uint64_t chance = any();
+    const TempDir state;
+    trace.Rebuild(point, kept, chance, state.path());
+    SCOPED_TRACE(absl::StrCat("state ", i, ": after ", point, " changes, ",
+                              trace.Describe(point), "; kept ",
+                              static_cast<int>(kept), " by ", chance));
+    CheckState(state / "data", ParseMarks(trace.MarksBefore(point)));
+    if (HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace camherd::aggregator
