@@ -70,6 +70,10 @@ void BatchRecorder::Record(CompleteBatch batch, Done done) {
       } else {
         LogWarning("batch not recorded", {{"error", status}});
       }
+      // A damaged store is not the batch's fault, as DATA_LOSS would say.
+      if (absl::IsDataLoss(status)) {
+        status = absl::UnavailableError(status.message());
+      }
       if (absl::IsResourceExhausted(status) || absl::IsUnavailable(status)) {
         status = WithRetryDelay(status, options_.retry_delay);
       }

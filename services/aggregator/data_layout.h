@@ -12,6 +12,7 @@
 // Every path the aggregator writes:
 //
 //   <data>/aggregator.lock                      flock: one aggregator a folder
+//   <data>/aggregator.probe                     to see that files can be made
 //   <data>/records.db                           records, cameras, grids, cursor
 //   <data>/records/<yyyy-mm-dd>/<hh>/<name>.jpg pictures of records, UTC
 //   <data>/records/tmp/                         pictures being written
@@ -25,6 +26,10 @@ namespace camherd::aggregator {
 
 inline std::string LockFile(absl::string_view data_dir) {
   return absl::StrCat(data_dir, "/aggregator.lock");
+}
+
+inline std::string ProbeFile(absl::string_view data_dir) {
+  return absl::StrCat(data_dir, "/aggregator.probe");
 }
 
 inline std::string DatabaseFile(absl::string_view data_dir) {

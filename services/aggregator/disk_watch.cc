@@ -2,6 +2,7 @@
 #include "services/aggregator/disk_watch.h"
 
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/retry_delay.h"
+#include "services/common/status_macros.h"
 
 namespace camherd::aggregator {
 namespace {
@@ -21,6 +23,15 @@ absl::StatusOr<int64_t> FreeBytes(const std::string& path) {
   }
   return static_cast<int64_t>(info.f_bavail) *
          static_cast<int64_t>(info.f_frsize);
+}
+
+// OK if a file can be written at `path`.
+absl::Status TryWrite(const std::string& path) {
+  if (path.empty()) return absl::OkStatus();
+  CAMHERD_RETURN_IF_ERROR(
+      WriteFileAtomically(path, "is there room?\n", Sync::kNone));
+  if (::unlink(path.c_str()) != 0) return ErrnoStatus(errno, "unlink", path);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -66,21 +77,28 @@ void DiskWatch::Poll() {
                                            ? options_.free_bytes(options_.path)
                                            : FreeBytes(options_.path);
   if (free.ok()) metrics_.SetDiskFree(*free);
+  const absl::Status writes = TryWrite(options_.probe_file);
   absl::MutexLock lock(&mu_);
   // A disk that cannot be asked is not one to be ready on.
   free_ = free.value_or(0);
-  const bool ready = free_ >= options_.low_bytes;
+  reason_.clear();
+  if (!free.ok()) {
+    reason_ = std::string(free.status().message());
+  } else if (free_ < options_.low_bytes) {
+    reason_ = absl::StrCat("the disk is low: ", free_, " bytes free, wanted ",
+                           options_.low_bytes);
+  } else if (!writes.ok()) {
+    reason_ = absl::StrCat("the disk takes no file: ", writes.message());
+  }
+  const bool ready = reason_.empty();
   if (ready == ready_) return;
   ready_ = ready;
   if (ready) {
-    LogInfo("disk has room again, ready",
+    LogInfo("disk is well again, ready",
             {{"path", options_.path}, {"free_bytes", free_}});
   } else {
-    LogWarning("disk is low, not ready",
-               {{"path", options_.path},
-                {"free_bytes", free_},
-                {"low_disk_bytes", options_.low_bytes},
-                {"error", free.status()}});
+    LogWarning("not ready for the disk",
+               {{"path", options_.path}, {"reason", reason_}});
   }
   if (changed_) changed_(ready);
 }
@@ -88,6 +106,11 @@ void DiskWatch::Poll() {
 bool DiskWatch::ready() const {
   absl::MutexLock lock(&mu_);
   return ready_;
+}
+
+std::string DiskWatch::reason() const {
+  absl::MutexLock lock(&mu_);
+  return reason_;
 }
 
 absl::Status DiskWatch::CheckRoom() const {

@@ -15,15 +15,19 @@
 
 namespace camherd::aggregator {
 
-// Watches the free space where the data folder lies. Below `low_bytes` the
-// service is not ready, though it goes on; below `full_bytes` it takes no more,
-// so that the store always has room to end what it began.
+// Watches the disk where the data folder lies: its free space, and whether it
+// still takes a file (it may have become read-only, or be out of inodes). Below
+// `low_bytes`, or while no file can be written, the service is not ready,
+// though it goes on; below `full_bytes` it takes no more, so that the store
+// always has room to end what it began.
 //
 // Thread-safe; Start and Stop from one thread. The destructor stops.
 class DiskWatch {
  public:
   struct Options {
     std::string path = {};
+    // Written and removed each time; empty: none is.
+    std::string probe_file = {};
     int64_t low_bytes = int64_t{512} << 20;
     int64_t full_bytes = int64_t{64} << 20;
     absl::Duration poll_interval = absl::Seconds(5);
@@ -49,6 +53,8 @@ class DiskWatch {
   void Poll();
 
   bool ready() const;
+  // Why it is not; empty: it is.
+  std::string reason() const;
 
   // OK, or kResourceExhausted with a retry delay when the disk is full.
   absl::Status CheckRoom() const;
@@ -60,6 +66,7 @@ class DiskWatch {
   mutable absl::Mutex mu_;
   int64_t free_ ABSL_GUARDED_BY(mu_) = INT64_MAX;
   bool ready_ ABSL_GUARDED_BY(mu_) = true;
+  std::string reason_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::function<void(bool)> changed_ ABSL_GUARDED_BY(mu_);
 

@@ -46,6 +46,7 @@ absl::Status Serve(const AggregatorConfig& config) {
   AggregatorMetrics metrics(exporter->registry());
   DiskWatch::Options disk_options;
   disk_options.path = config.data_dir;
+  disk_options.probe_file = ProbeFile(config.data_dir);
   disk_options.low_bytes = config.low_disk_bytes;
   disk_options.full_bytes = config.full_disk_bytes;
   disk_options.poll_interval = config.disk_poll;

@@ -10,6 +10,12 @@
 #include "services/common/log.h"
 
 namespace camherd {
+namespace {
+
+// In the log before they are copied into the database.
+constexpr int kCheckpointPages = 1000;
+
+}  // namespace
 
 int64_t SqliteDb::Row::Int(int column) const {
   return sqlite3_column_int64(statement_, column);
@@ -39,6 +45,19 @@ absl::StatusOr<std::unique_ptr<SqliteDb>> SqliteDb::Open(
   sqlite3_busy_timeout(db->db_, 10000);
   CAMHERD_RETURN_IF_ERROR(db->Exec(setup));
   CAMHERD_RETURN_IF_ERROR(db->Exec("PRAGMA journal_mode=WAL"));
+  // As SQLite's own, which does not tell of an fsync that failed.
+  sqlite3_wal_hook(
+      db->db_,
+      [](void* self, sqlite3* handle, const char* name, int pages) {
+        if (pages < kCheckpointPages) return SQLITE_OK;
+        const int copied = sqlite3_wal_checkpoint_v2(
+            handle, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+        static_cast<SqliteDb*>(self)
+            ->StatusOf(copied, "checkpoint")
+            .IgnoreError();
+        return SQLITE_OK;
+      },
+      db.get());
   return db;
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -20,6 +21,7 @@
 #include "services/common/grpc_server.h"
 #include "services/common/grpc_status.h"
 #include "services/common/retry_delay.h"
+#include "services/common/sqlite_db.h"
 #include "services/common/status_macros.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
@@ -181,6 +183,20 @@ class AggregatorServiceTest : public ::testing::Test {
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<v1::AggregatorService::Stub> stub_;
 };
+
+// DATA_LOSS would say that the batch is at fault, and capture would drop it.
+TEST_F(AggregatorServiceTest, ABatchIsToComeAgainWhereTheStoreIsDamaged) {
+  const auto db = SqliteDb::Open(DatabaseFile(dir_.path()), "");
+  ASSERT_THAT(db, IsOk());
+  ASSERT_THAT((*db)->Exec("PRAGMA writable_schema=ON; UPDATE sqlite_master SET "
+                          "rootpage=99999 WHERE name='batches'; "
+                          "PRAGMA schema_version=99"),
+              IsOk());
+  const absl::Status status = Add(MakeHeader("s", 1), {0}).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable,
+                               HasSubstr("records.db")));
+  EXPECT_NE(RetryDelay(status), std::nullopt);
+}
 
 TEST_F(AggregatorServiceTest, ABatchBecomesARecordAndALineWithThePlace) {
   v1::AddBatchResultHeader header = MakeHeader("s", 1, 3);

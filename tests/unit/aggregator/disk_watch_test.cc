@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <vector>
 
 #include "services/common/retry_delay.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 #include "tests/unit/aggregator/aggregator_testing.h"
 
 namespace camherd::aggregator {
@@ -16,6 +18,8 @@ namespace {
 using ::camherd::aggregator::testing::MakeMetrics;
 using ::camherd::testing::IsOk;
 using ::camherd::testing::StatusIs;
+using ::camherd::testing::TempDir;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -50,6 +54,26 @@ TEST(DiskWatchTest, BelowTheWatermarkIsNotReadyAndBelowTheReserveRefuses) {
   EXPECT_FALSE(disk.ready());
   disk.Stop();
   EXPECT_THAT(told, ElementsAre(true, false, true, false));
+}
+
+TEST(DiskWatchTest, IsNotReadyWhileNoFileCanBeWrittenAndSaysWhy) {
+  const TempDir dir;
+  const auto metrics = MakeMetrics();
+  DiskWatch::Options options;
+  options.path = dir.path();
+  options.probe_file = dir / "gone/probe";
+  options.low_bytes = 1;
+  DiskWatch disk(options, *metrics);
+  EXPECT_FALSE(disk.ready());
+  EXPECT_THAT(disk.reason(), AllOf(HasSubstr("the disk takes no file"),
+                                   HasSubstr("No such file or directory")));
+  EXPECT_THAT(disk.CheckRoom(), IsOk());
+
+  std::filesystem::create_directory(dir / "gone");
+  disk.Poll();
+  EXPECT_TRUE(disk.ready());
+  EXPECT_EQ(disk.reason(), "");
+  EXPECT_TRUE(std::filesystem::is_empty(dir / "gone"));
 }
 
 TEST(DiskWatchTest, AsksTheRealDisk) {
