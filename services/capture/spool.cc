@@ -13,6 +13,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/file.h"
+#include "services/common/log.h"
 
 namespace camherd::capture {
 
@@ -35,10 +36,12 @@ absl::Status UnlinkFile(const std::string& path) {
 absl::Status SyncFile(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return ErrnoStatus(errno, "open", path);
-  absl::Status status;
-  if (fsync(fd) != 0) status = ErrnoStatus(errno, "fsync", path);
+  if (fsync(fd) != 0) {
+    LogFatal("fsync of the spool failed",
+             {{"error", ErrnoStatus(errno, "fsync", path)}});
+  }
   close(fd);
-  return status;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> FileSize(const std::string& path) {

@@ -21,7 +21,9 @@ absl::Status LinkFile(const std::string& from, const std::string& to);
 // Removes a name; fine if it is not there.
 absl::Status UnlinkFile(const std::string& path);
 
-// Makes the file's bytes durable. kNotFound if it is not there.
+// Makes a file's bytes durable, or a folder's names. kNotFound if it is not
+// there. An fsync that fails ends the process: the next one would say OK
+// whatever the disk has.
 absl::Status SyncFile(const std::string& path);
 
 // Length in bytes. kNotFound if it is not a file that is there.

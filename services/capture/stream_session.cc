@@ -154,6 +154,7 @@ void StreamSession::AddSpoolBytes(int64_t delta) {
 
 void StreamSession::Recover(const std::vector<StreamStore::BatchRow>& batches) {
   absl::MutexLock lock(&mu_);
+  recovered_seq_ = std::max(main_.frame_seq, detect_.frame_seq);
   if (absl::Status status = RecoverFrames(batches); !status.ok()) {
     LogError("spool not recovered",
              {{"stream", stream_id_}, {"status", status}});
@@ -449,12 +450,19 @@ void StreamSession::CommitSample(Source& source,
                              clock_.Now());
   }
   if (!status.ok()) {
-    LogError("sample not kept", {{"stream", stream_id_}, {"status", status}});
+    if (not_kept_.empty()) {
+      LogError("samples not kept",
+               {{"stream", stream_id_}, {"status", status}});
+    }
+    not_kept_ = std::string(status.message());
     if (main) UnlinkFile(latest).IgnoreError();
     if (rank.enters) UnlinkFile(bright).IgnoreError();
     UnlinkFile(file).IgnoreError();
     CountMissed(source, "disk_error", 1);
     return;
+  }
+  if (!std::exchange(not_kept_, "").empty()) {
+    LogInfo("samples are kept again", {{"stream", stream_id_}});
   }
   source.frame_seq = seq;
   source.next_frame_seq = std::max(source.next_frame_seq, seq + 1);
@@ -492,8 +500,9 @@ void StreamSession::CountMissed(Source& source, const std::string& reason,
                                 int64_t count) {
   if (count <= 0) return;
   source.counted_until += count * source.grid_interval;
+  const bool told = !uncounted_.empty();
   uncounted_[reason] += count;
-  if (absl::Status status = CountUncounted(); !status.ok()) {
+  if (absl::Status status = CountUncounted(); !status.ok() && !told) {
     LogError("missed samples not counted",
              {{"stream", stream_id_}, {"status", status}});
   }
@@ -709,15 +718,33 @@ absl::Status StreamSession::SealOpen(bool also_rest) {
   return absl::OkStatus();
 }
 
+absl::Status StreamSession::Keep(const v1::FrameInfo& frame) {
+  const std::string file = FrameFile(spool_dir_, frame.frame_seq());
+  if (frame.frame_seq() > recovered_seq_) {
+    return options_.sync ? SyncFile(file) : FileSize(file).status();
+  }
+  // A power cut leaves files that are named and have their length, and not
+  // their bytes; and after an fsync that failed the next one says OK, whatever
+  // the disk has. So what was not sealed then is looked at and written anew.
+  const absl::StatusOr<std::string> jpeg = ReadFile(file, kMaxFrameBytes);
+  if (absl::IsOutOfRange(jpeg.status())) {
+    return absl::NotFoundError(jpeg.status().message());
+  }
+  CAMHERD_RETURN_IF_ERROR(jpeg.status());
+  if (Sha256(*jpeg) != frame.sha256()) {
+    return absl::NotFoundError(absl::StrCat(file, " is damaged"));
+  }
+  if (!options_.sync) return absl::OkStatus();
+  return WriteFileAtomically(file, *jpeg, Sync::kData);
+}
+
 absl::Status StreamSession::Seal(size_t count) {
   std::vector<int64_t> lost;
   StreamStore::NewBatch batch;
   v1::BatchManifest manifest;
   for (size_t i = 0; i < count; ++i) {
     const v1::FrameInfo& frame = open_[i];
-    const std::string file = FrameFile(spool_dir_, frame.frame_seq());
-    const absl::Status status =
-        options_.sync ? SyncFile(file) : FileSize(file).status();
+    const absl::Status status = Keep(frame);
     if (absl::IsNotFound(status)) {
       lost.push_back(frame.frame_seq());
     } else if (!status.ok()) {
@@ -729,7 +756,7 @@ absl::Status StreamSession::Seal(size_t count) {
   }
   // The caller tries again with those that are left.
   if (!lost.empty()) return DropLostFrames(lost);
-  if (options_.sync) CAMHERD_RETURN_IF_ERROR(SyncDir(spool_dir_));
+  if (options_.sync) CAMHERD_RETURN_IF_ERROR(SyncFile(spool_dir_));
 
   CAMHERD_ASSIGN_OR_RETURN(const v1::Accounting accounting,
                            store_.GetAccounting(session_id_));
@@ -1083,6 +1110,11 @@ void StreamSession::FillObserved(v1::Stream& stream) const {
       stream.set_state_reason(
           absl::StrCat(stream.state_reason(), also, reason));
     }
+    if (!not_kept_.empty()) {
+      stream.set_state_reason(absl::StrCat(
+          stream.state_reason(), stream.state_reason().empty() ? "" : "; ",
+          "samples cannot be kept: ", not_kept_));
+    }
     return;
   }
   *stream.mutable_state_since() = stream.stopped_at();
@@ -1215,11 +1247,20 @@ absl::StatusOr<std::vector<v1::Frame>> StreamSession::BrightestFrames() {
   absl::MutexLock lock(&mu_);
   std::vector<v1::Frame> frames;
   for (const v1::FrameInfo& info : ranker_.frames()) {
+    const std::string file = FrameFile(brightest_dir_, info.frame_seq());
+    absl::StatusOr<std::string> jpeg = ReadFile(file, kMaxFrameBytes);
+    if (jpeg.ok() && Sha256(*jpeg) != info.sha256()) {
+      jpeg = absl::DataLossError(absl::StrCat(file, " is damaged"));
+    }
+    // One that a power cut took is no reason for none of the others.
+    if (!jpeg.ok()) {
+      LogWarning("one of the brightest frames is lost",
+                 {{"stream", stream_id_}, {"error", jpeg.status()}});
+      continue;
+    }
     v1::Frame frame;
     *frame.mutable_info() = info;
-    CAMHERD_ASSIGN_OR_RETURN(
-        *frame.mutable_jpeg(),
-        ReadFile(FrameFile(brightest_dir_, info.frame_seq()), kMaxFrameBytes));
+    *frame.mutable_jpeg() = *std::move(jpeg);
     frames.push_back(std::move(frame));
   }
   return frames;

@@ -282,6 +282,10 @@ class StreamSession {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // SealOpen; what fails stays open.
   void TrySealOpen(bool also_rest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Makes the frame's file durable if it is to be. kNotFound: it is gone or
+  // damaged.
+  absl::Status Keep(const v1::FrameInfo& frame)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Seals the first `count` open frames.
   absl::Status Seal(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LogState(const Source& source, const v1::StateChanged& state) const
@@ -343,6 +347,10 @@ class StreamSession {
   // failed.
   std::map<std::string, int64_t> uncounted_ ABSL_GUARDED_BY(mu_);
   bool folders_missing_ ABSL_GUARDED_BY(mu_) = false;
+  // Frames up to this number are of an earlier run of the service.
+  int64_t recovered_seq_ ABSL_GUARDED_BY(mu_) = 0;
+  // Why the last sample could not be kept; empty: it was.
+  std::string not_kept_ ABSL_GUARDED_BY(mu_);
   bool discarded_ ABSL_GUARDED_BY(mu_) = false;
   std::string paused_for_ ABSL_GUARDED_BY(mu_);
   int widened_ ABSL_GUARDED_BY(mu_) = 1;

@@ -575,10 +575,15 @@ absl::StatusOr<StreamStore::NewBatch> StreamStore::GetBatch(
 
 absl::Status StreamStore::SetFateUnknown(const BatchKey& key, bool unknown) {
   absl::MutexLock lock(&impl_->mu_);
-  return impl_->db_->Run(
-      "UPDATE batches SET fate_unknown = ?1, attempts = attempts + ?1 "
-      "WHERE session_id = ?2 AND batch_seq = ?3",
-      unknown, key.session_id, key.batch_seq);
+  // Synced where it is unknown: the batch may be recorded next, and who does
+  // not know that any more may drop it.
+  return impl_->Transaction(unknown, [&] {
+    impl_->mu_.AssertHeld();
+    return impl_->db_->Run(
+        "UPDATE batches SET fate_unknown = ?1, attempts = attempts + ?1 "
+        "WHERE session_id = ?2 AND batch_seq = ?3",
+        unknown, key.session_id, key.batch_seq);
+  });
 }
 
 absl::Status StreamStore::BatchRecorded(
