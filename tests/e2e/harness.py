@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("TEST_BUILD_DIR", ROOT / "build" / "release"))
 LOOPS = Path(os.environ.get("TEST_LOOPS_DIR", ROOT / "build" / "loops"))
 KEEP_FRAMES = BUILD / "tests" / "e2e" / "libcamherd_keep_frames.so"
+DISK_SHIM = BUILD / "tests" / "support" / "libcamherd_disk_shim.so"
 SHARED = ROOT.parent / "shared" / "data"
 VTEST = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
 
@@ -149,8 +150,8 @@ class Herd:
         self.data.mkdir(parents=True, exist_ok=True)
         self.services = {name: Service(name, folder / f"{name}.log") for name in SERVICES}
         self.settings = {**FAST, **(settings or {})}
-        self.preload = preload or {}
-        # More variables, for all services.
+        # More variables: of one service, and of all.
+        self.own: dict[str, dict[str, str]] = {"capture": preload or {}}
         self.environment: dict[str, str] = {}
 
     # Processes.
@@ -187,8 +188,7 @@ class Herd:
             if key.startswith((own, "COMMON_")) or key in ("WEIGHTS_DIR",):
                 known[f"CAMHERD_{key}"] = value
         known.update(self.environment)
-        if name == "capture":
-            known.update(self.preload)
+        known.update(self.own.get(name, {}))
         return known
 
     def _start_one(self, service: Service) -> None:

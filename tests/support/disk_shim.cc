@@ -22,9 +22,10 @@
 //   <call> <what> <every> [part of the path]
 //
 // with the call one of open (to write), write, truncate, fsync, rename, unlink,
-// link, mkdir, or all; what one of ENOSPC, EIO, EROFS, EDQUOT, EINTR, SHORT
-// (half of the bytes are written) and KILL (the process ends by SIGKILL before
-// the call); and `every` a number: each such call, each second, ...
+// link, mkdir, or all, which is all but fsync; what one of ENOSPC, EIO, EROFS,
+// EDQUOT, EINTR, SHORT (half of the bytes are written) and KILL (the process
+// ends by SIGKILL before the call); and `every` a number: each such call, each
+// second, ...
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -167,7 +168,10 @@ int FaultOf(const char* call, const std::string& path) {
     const std::lock_guard<std::mutex> lock(shim.mu);
     RefreshFaults(shim);
     for (Fault& fault : shim.faults) {
-      if (fault.call != call && fault.call != "all") continue;
+      if (fault.call != call &&
+          (fault.call != "all" || std::strcmp(call, "fsync") == 0)) {
+        continue;
+      }
       if (path.find(fault.path) == std::string::npos) continue;
       if (++fault.calls % fault.every != 0) continue;
       what = fault.what;
