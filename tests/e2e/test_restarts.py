@@ -13,7 +13,7 @@ from harness import SERVICES, Camera, Herd, wait_for
 INTERVAL = "0.2"
 
 
-def drain(herd: Herd, names: list[str]) -> None:
+def drain(herd: Herd, names: list[str], timeout: float = 60) -> None:
     """Stops the streams and waits until all is recorded; then every frame is in
     exactly one record, the batches numbered without a gap."""
     sessions = {}
@@ -21,7 +21,7 @@ def drain(herd: Herd, names: list[str]) -> None:
         sessions[name] = herd.stream(name)["session_id"]
         assert herd.stop_stream(name).status in (200, 409)
     for name in names:
-        stream = herd.wait_stream(name, lambda s: s["accounting"]["spooled"] == 0, 60)
+        stream = herd.wait_stream(name, lambda s: s["accounting"]["spooled"] == 0, timeout)
         assert stream["state"] == "stopped"
         a = stream["accounting"]
         assert a["dropped"] == {}, a

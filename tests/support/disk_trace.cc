@@ -222,9 +222,16 @@ void DiskTrace::Rebuild(size_t point, Kept kept, uint64_t seed,
       case 'M':
         there[change.path] = kFolder;
         break;
-      case 'U':
-        there.erase(change.path);
+      case 'U': {
+        // A folder does not go before what is in it.
+        const auto next = there.upper_bound(change.path + "/");
+        if (next == there.end() ||
+            next->first.compare(0, change.path.size() + 1, change.path + "/") !=
+                0) {
+          there.erase(change.path);
+        }
         break;
+      }
       case 'R':
       case 'L':
         if (const auto from = there.find(change.path); from != there.end()) {

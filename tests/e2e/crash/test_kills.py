@@ -143,7 +143,8 @@ def check_kills(make_herd: HerdMaker, rounds: int) -> None:
         killed = run_rounds(herd, rounds, seed)
         print(f"{rounds} rounds in {time.monotonic() - start:.0f} s: {dict(killed)}")
         wait_for(lambda: herd.get("/readyz").status == 200, 20, "ready")
-        drain(herd, list(STREAMS))
+        # What waited while one of them was away.
+        drain(herd, list(STREAMS), 60 + rounds)
         lines = herd.lines()
         in_file = Counter((x["meta"]["session_id"], x["meta"]["batch_seq"]) for x in lines)
         assert set(in_file.values()) == {1}

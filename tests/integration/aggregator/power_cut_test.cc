@@ -157,7 +157,8 @@ void CheckState(const std::string& data, const Acknowledged& acknowledged) {
   CheckLines(data, **store);
 }
 
-TEST(PowerCutTest, WhatWasAcknowledgedIsThereOnceWhateverTheDiskKept) {
+TEST(AggregatorPowerCutTest,
+     WhatWasAcknowledgedIsThereOnceWhateverTheDiskKept) {
   // Many thousand syncs, of which none has to be true: in memory.
   if (std::filesystem::is_directory("/dev/shm")) {
     ASSERT_EQ(::setenv("TMPDIR", "/dev/shm", 0), 0);
