@@ -3,7 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -21,6 +24,30 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+
+// From where it is, each sync of a log (-wal) fails, as of a disk that does.
+std::atomic<bool> log_syncs_fail = false;
+
+// SQLite's default files, but for that.
+void UseFilesThatFail() {
+  static sqlite3_vfs* const usual = sqlite3_vfs_find(nullptr);
+  static sqlite3_vfs files = *usual;
+  static sqlite3_io_methods methods;
+  files.zName = "failing";
+  files.xOpen = [](sqlite3_vfs*, const char* name, sqlite3_file* file,
+                   int flags, int* out_flags) {
+    const int code = usual->xOpen(usual, name, file, flags, out_flags);
+    if (code != SQLITE_OK || (flags & SQLITE_OPEN_WAL) == 0) return code;
+    static const sqlite3_io_methods* const whole = file->pMethods;
+    methods = *whole;
+    methods.xSync = [](sqlite3_file* f, int how) {
+      return log_syncs_fail ? SQLITE_IOERR_FSYNC : whole->xSync(f, how);
+    };
+    file->pMethods = &methods;
+    return code;
+  };
+  ASSERT_EQ(sqlite3_vfs_register(&files, /*makeDflt=*/1), SQLITE_OK);
+}
 
 class SqliteDbTest : public ::testing::Test {
  protected:
@@ -142,6 +169,25 @@ TEST_F(SqliteDbTest, AFileThatIsNoDatabaseIsDataLoss) {
 TEST_F(SqliteDbTest, AFolderThatIsNotThereCannotBeOpened) {
   EXPECT_THAT(SqliteDb::Open(dir_ / "none/a.db", "").status(),
               StatusIs(absl::StatusCode::kPermissionDenied));
+}
+
+// With synchronous=NORMAL only a checkpoint syncs the log; what the kernel has
+// of it after a failure is unknown, and SQLite goes on.
+TEST(SqliteDbDeathTest, ACheckpointWhoseFsyncFailsEndsTheProcess) {
+  const TempDir dir;
+  EXPECT_DEATH(
+      {
+        UseFilesThatFail();
+        auto db = SqliteDb::Open(dir / "db", "PRAGMA synchronous=NORMAL");
+        if (!(*db)->Exec("CREATE TABLE t(b BLOB)").ok()) ::_exit(0);
+        log_syncs_fail = true;
+        const std::string bytes(100000, 'b');
+        for (int i = 0; i < 100; ++i) {
+          if (!(*db)->Run("INSERT INTO t VALUES(?)", bytes).ok()) ::_exit(0);
+        }
+        ::_exit(0);
+      },
+      "fsync of a database failed");
 }
 
 }  // namespace
