@@ -10,6 +10,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -53,13 +54,19 @@ constexpr int kRuns = 4;
 struct Acknowledged {
   std::set<int64_t> batches;
   std::set<std::string> cameras;
+  // File name and hash.
+  std::map<std::string, std::string> grids;
 };
 
 Acknowledged ParseMarks(const std::vector<std::string>& marks) {
   Acknowledged acknowledged;
   for (absl::string_view mark : marks) {
     int64_t batch = 0;
-    if (absl::ConsumePrefix(&mark, "camera ")) {
+    if (absl::ConsumePrefix(&mark, "grid ")) {
+      const std::pair<std::string, std::string> grid =
+          absl::StrSplit(mark, ' ');
+      acknowledged.grids.insert(grid);
+    } else if (absl::ConsumePrefix(&mark, "camera ")) {
       acknowledged.cameras.insert(std::string(mark));
     } else if (absl::ConsumePrefix(&mark, "batch ") &&
                absl::SimpleAtoi(mark, &batch)) {
@@ -143,6 +150,12 @@ void CheckState(const std::string& data, const Acknowledged& acknowledged) {
   }
   for (const std::string& camera : acknowledged.cameras) {
     EXPECT_EQ(cameras.count(camera), 1U) << "acknowledged: camera " << camera;
+  }
+  for (const auto& [name, sha256] : acknowledged.grids) {
+    EXPECT_EQ(Sha256HexOfFile(absl::StrCat(ImagesDir(data), "/", name))
+                  .value_or("not there"),
+              sha256)
+        << "acknowledged: grid " << name;
   }
 
   // The senders try again, and one sends what had been answered.

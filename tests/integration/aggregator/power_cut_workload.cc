@@ -17,6 +17,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "services/aggregator/data_layout.h"
+#include "services/aggregator/disk_watch.h"
+#include "services/aggregator/grid_archive.h"
 #include "services/aggregator/predictions_file.h"
 #include "services/aggregator/sqlite_record_store.h"
 #include "services/common/clock.h"
@@ -24,12 +26,15 @@
 #include "services/common/folder_lock.h"
 #include "services/common/sqlite_db.h"
 #include "tests/integration/aggregator/power_cut_batch.h"
+#include "tests/unit/aggregator/picture_testing.h"
 
 namespace camherd::aggregator {
 namespace {
 
 using ::camherd::aggregator::testing::AppendAndWait;
 using ::camherd::aggregator::testing::kPowerCutCameras;
+using ::camherd::aggregator::testing::MakeFrame;
+using ::camherd::aggregator::testing::MakeJpeg;
 using ::camherd::aggregator::testing::MakeMetrics;
 using ::camherd::aggregator::testing::PowerCutBatch;
 
@@ -68,6 +73,25 @@ struct Aggregator {
     file->Wake();
   }
 
+  void SaveGrid(int number) const {
+    DiskWatch::Options any_room;
+    any_room.path = data;
+    any_room.low_bytes = 0;
+    any_room.full_bytes = 0;
+    DiskWatch disk(any_room, *metrics);
+    GridArchive grids(data, *store, disk, Clock::Real(), *metrics);
+    v1::RenderGridHeader header;
+    header.set_session_id("session-1");
+    header.set_process_name(absl::StrCat("demo-", number));
+    header.set_save(true);
+    const auto made = grids.Render(
+        header,
+        {MakeFrame(number, 10, MakeJpeg(64, 36, cv::Scalar::all(number)))});
+    if (!made.ok()) ::_exit(6);
+    Mark(absl::StrCat("grid ", made->grid().file_name(), " ",
+                      Sha256Hex(made->jpeg())));
+  }
+
   const std::string data;
   const bool prepared;
   const std::unique_ptr<FolderLock> lock;
@@ -93,6 +117,7 @@ void RunFirst(const std::string& dir) {
     Mark(absl::StrCat("camera CAM-", i));
   }
   for (int64_t batch = 1; batch <= 6; ++batch) {
+    if (batch % 2 == 0) aggregator.SaveGrid(static_cast<int>(batch));
     aggregator.Append(batch);
     aggregator.file->WaitUntilCaughtUp(kWait);
   }
@@ -123,6 +148,7 @@ void RunThird(const std::string& dir) {
   for (int64_t batch = 15; batch <= 24; ++batch) {
     aggregator.Append(batch);
     if (batch % 3 == 0) {
+      aggregator.SaveGrid(static_cast<int>(batch));
       auto other = SqliteDb::Open(DatabaseFile(aggregator.data), "");
       if (!other.ok() ||
           !(*other)->Exec("PRAGMA wal_checkpoint(PASSIVE)").ok()) {
