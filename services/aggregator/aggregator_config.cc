@@ -55,6 +55,7 @@ absl::StatusOr<AggregatorConfig> LoadAggregatorConfig(
       section.Bytes("max_inflight_bytes", 256 * kMiB, kMiB, kTiB));
   config.retry_delay = section.Seconds("retry_delay_seconds", 5, 0.001, 3600);
   config.not_ready_delay = section.Seconds("not_ready_delay_seconds", 0, 0, 5);
+  config.drain = section.Seconds("drain_seconds", 3, 0, 60);
   CAMHERD_RETURN_IF_ERROR(section.Finish());
   return config;
 }

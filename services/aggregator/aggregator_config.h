@@ -34,6 +34,8 @@ struct AggregatorConfig {
   size_t max_inflight_bytes = 0;
   absl::Duration retry_delay;
   absl::Duration not_ready_delay;
+  // Calls in flight at SIGTERM, and then predictions.json, may take so long.
+  absl::Duration drain;
 };
 
 // kInvalidArgument naming key, value and line. `data_dir` is absolute.

@@ -31,10 +31,6 @@
 namespace camherd::aggregator {
 namespace {
 
-// Each part of the 10 s a stop may take.
-constexpr absl::Duration kCallDrain = absl::Seconds(3);
-constexpr absl::Duration kFileDrain = absl::Seconds(4);
-
 // Serves until SIGTERM. What is made first is gone last.
 absl::Status Serve(const AggregatorConfig& config) {
   Clock& clock = Clock::Real();
@@ -103,9 +99,9 @@ absl::Status Serve(const AggregatorConfig& config) {
   disk.Stop();
   server->SetServing(false);
   clock.SleepFor(config.not_ready_delay);
-  server->Stop(kCallDrain);
+  server->Stop(config.drain);
   calls.Stop();
-  if (predictions != nullptr) predictions->Stop(kFileDrain);
+  if (predictions != nullptr) predictions->Stop(config.drain);
   LogInfo("stopped");
   return absl::OkStatus();
 }

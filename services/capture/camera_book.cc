@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "services/common/backoff.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
 
@@ -192,12 +193,13 @@ void CameraBook::Stop() {
 
 void CameraBook::Loop() {
   bool answered = age().has_value();
+  Backoff backoff({.initial = std::min(options_.retry, options_.refresh),
+                   .max = options_.refresh});
   while (true) {
     {
+      if (answered) backoff.Reset();
+      const absl::Duration pause = answered ? options_.refresh : backoff.Next();
       std::unique_lock<std::mutex> lock(wake_mu_);
-      const absl::Duration pause =
-          answered ? options_.refresh
-                   : std::min(options_.retry, options_.refresh);
       if (wake_.wait_for(lock, absl::ToChronoNanoseconds(pause),
                          [this] { return stopping_; })) {
         return;

@@ -45,7 +45,7 @@ class CameraBook {
  public:
   struct Options {
     absl::Duration refresh = absl::Seconds(5);
-    // While the aggregator does not answer.
+    // While the aggregator does not answer: backs off from here to `refresh`.
     absl::Duration retry = absl::Seconds(1);
     absl::Duration timeout = absl::Seconds(2);
   };

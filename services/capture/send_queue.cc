@@ -6,6 +6,14 @@
 #include "services/common/retry_delay.h"
 
 namespace camherd::capture {
+namespace {
+
+// The longest pause where others pause as long, in pauses.
+constexpr double kSpread = 1.25;
+// A peer that asks for less would be asked in a tight loop.
+constexpr absl::Duration kLeastDelay = absl::Milliseconds(10);
+
+}  // namespace
 
 Verdict Judge(const absl::Status& answer) {
   switch (answer.code()) {
@@ -102,13 +110,16 @@ absl::Duration SendQueue::Failed(const BatchKey& key, Verdict verdict,
   Lane* lane = FindInFlight(key);
   if (lane == nullptr) return absl::ZeroDuration();
   absl::Duration pause;
+  double spread = kSpread;
   if (const auto asked = RetryDelay(answer); asked.has_value()) {
-    pause = std::clamp(*asked, absl::ZeroDuration(), options_.max_delay);
+    pause = std::clamp(*asked, kLeastDelay, options_.max_delay);
   } else if (verdict == Verdict::kRetrySlowly) {
     pause = options_.slow_retry;
   } else {
     pause = lane->backoff.Next();
+    spread = 1;
   }
+  pause *= absl::Uniform(absl::IntervalClosedClosed, random_, 1.0, spread);
   Entry& entry = lane->waiting[key.batch_seq];
   entry.sealed_at = lane->in_flight_sealed_at;
   if (verdict == Verdict::kRetryBatch) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "services/capture/stream_store.h"
@@ -34,8 +35,9 @@ Verdict Judge(const absl::Status& answer);
 //
 // Newest sealed first over all streams, so backlog goes when nothing newer
 // waits; one in flight per session. After a failure the session (or, for
-// kRetryBatch, the batch alone) pauses for the delay the peer asked for, else
-// for a jittered backoff that starts anew with the next success.
+// kRetryBatch, the batch alone) pauses for the delay the peer asked for and up
+// to a quarter more, so that those who were refused together do not come back
+// together; else for a jittered backoff that starts anew with the next success.
 //
 // Bounded by the spool quotas: it holds a name per sealed batch.
 //
@@ -44,7 +46,8 @@ class SendQueue {
  public:
   struct Options {
     Backoff::Options backoff;
-    // Pause after kRetrySlowly without a delay of the peer's.
+    // Pause after kRetrySlowly without a delay of the peer's, and up to a
+    // quarter more.
     absl::Duration slow_retry = absl::Seconds(60);
     // A peer's delay is cut to this.
     absl::Duration max_delay = absl::Minutes(10);
@@ -95,6 +98,7 @@ class SendQueue {
   void EraseIfEmpty(const std::string& session_id);
 
   const Options options_;
+  absl::BitGen random_;
   std::map<std::string, std::unique_ptr<Lane>> lanes_;
 };
 

@@ -16,6 +16,7 @@
 #include "services/capture/process_usage.h"
 #include "services/capture/spool.h"
 #include "services/capture/spool_layout.h"
+#include "services/common/backoff.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
 #include "services/common/time_proto.h"
@@ -85,7 +86,8 @@ struct StreamSupervisor::Entry {
   bool lease_stuck = false;
   // The lease keeper's: when it tries the grid again, on the steady clock.
   absl::Duration grid_try_at = -absl::InfiniteDuration();
-  absl::Duration grid_pause;
+  // From its first failure on.
+  std::optional<Backoff> grid_backoff;
 };
 
 StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
@@ -685,16 +687,18 @@ bool StreamSupervisor::MakeOwedGrid() {
     if (!entry->deleted) stopped = FinishStop(*entry);
     entry->op_mu.Unlock();
     // The first of a row.
-    if (session.owes_grid() && entry->grid_pause == absl::ZeroDuration()) {
+    if (session.owes_grid() && !entry->grid_backoff.has_value()) {
       LogWarning("grid not made, tried again",
                  {{"stream", session.stream_id()},
                   {"status", stopped.status()},
                   {"reason", stopped.ok() ? stopped->grid_reason() : ""}});
     }
-    entry->grid_pause =
-        std::clamp(2 * entry->grid_pause, options_.grid_retry_initial,
-                   options_.grid_retry_max);
-    entry->grid_try_at = clock_.SteadyNow() + entry->grid_pause;
+    if (!entry->grid_backoff.has_value()) {
+      entry->grid_backoff.emplace(
+          Backoff::Options{.initial = options_.grid_retry_initial,
+                           .max = options_.grid_retry_max});
+    }
+    entry->grid_try_at = clock_.SteadyNow() + entry->grid_backoff->Next();
     return true;
   }
   return false;

@@ -109,8 +109,8 @@ class StreamSupervisor : public BatchOwner {
     ConnectQueue::Options connects;
     CameraBook::Options cameras;
     absl::Duration housekeeping_interval = absl::Seconds(1);
-    // Pause before the grid of a stream that stopped by itself is tried again,
-    // doubled each time.
+    // Backoff before the grid of a stream that stopped by itself is tried
+    // again.
     absl::Duration grid_retry_initial = absl::Seconds(1);
     absl::Duration grid_retry_max = absl::Seconds(60);
   };

@@ -187,6 +187,13 @@ def _unanswered(relay: RpcRelay, method: str, requests: Requests, context: Any) 
     raise AssertionError("abort returns")
 
 
+def _silent(relay: RpcRelay, method: str, requests: Requests, context: Any) -> Answer:  # noqa: ANN401
+    """Takes all of it and says nothing, until the caller's deadline."""
+    while context.is_active():
+        threading.Event().wait(0.05)
+    return []
+
+
 def _twice(relay: RpcRelay, method: str, requests: Requests, context: Any) -> Answer:  # noqa: ANN401
     """One after the other; the answer is that of the second."""
     with contextlib.suppress(grpc.RpcError):
@@ -223,6 +230,7 @@ def _slow(relay: RpcRelay, method: str, requests: Requests, context: Any) -> Ans
 HARMS: dict[str, Callable[[RpcRelay, str, Requests, Any], Answer]] = {
     "lost": _lost,
     "unanswered": _unanswered,
+    "silent": _silent,
     "twice": _twice,
     "both": _both,
     "late": _late,

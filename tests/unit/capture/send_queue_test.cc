@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "absl/strings/str_cat.h"
 #include "services/common/retry_delay.h"
 
 namespace camherd::capture {
@@ -53,14 +56,43 @@ TEST(SendQueueTest, WaitsAsLongAsThePeerAsks) {
   SendQueue queue(Quick());
   queue.Add({"a", 1}, At(10));
   queue.Take(kNow);
-  EXPECT_EQ(
-      queue.Failed({"a", 1}, Verdict::kRetry,
-                   WithRetryDelay(absl::UnavailableError(""), absl::Seconds(7)),
-                   kNow),
-      absl::Seconds(7));
+  const absl::Duration pause = queue.Failed(
+      {"a", 1}, Verdict::kRetry,
+      WithRetryDelay(absl::UnavailableError(""), absl::Seconds(7)), kNow);
+  EXPECT_GE(pause, absl::Seconds(7));
+  EXPECT_LE(pause, 1.25 * absl::Seconds(7));
   EXPECT_FALSE(queue.Take(kNow + absl::Seconds(6)).has_value());
-  EXPECT_EQ(queue.NextAt(), kNow + absl::Seconds(7));
-  EXPECT_TRUE(queue.Take(kNow + absl::Seconds(7)).has_value());
+  EXPECT_EQ(queue.NextAt(), kNow + pause);
+  EXPECT_TRUE(queue.Take(kNow + pause).has_value());
+}
+
+TEST(SendQueueTest, ThoseWhoAreRefusedTogetherDoNotComeBackTogether) {
+  for (const Verdict verdict : {Verdict::kRetry, Verdict::kRetrySlowly}) {
+    SendQueue queue(Quick());
+    const absl::Status answer =
+        verdict == Verdict::kRetry
+            ? WithRetryDelay(absl::UnavailableError(""), absl::Seconds(7))
+            : absl::FailedPreconditionError("");
+    std::set<absl::Duration> pauses;
+    for (int i = 0; i < 20; ++i) {
+      const BatchKey key{absl::StrCat("stream", i), 1};
+      queue.Add(key, At(10));
+      queue.Take(kNow);
+      pauses.insert(queue.Failed(key, verdict, answer, kNow));
+    }
+    EXPECT_EQ(pauses.size(), 20u);
+  }
+}
+
+TEST(SendQueueTest, APeerThatAsksForNoPauseIsNotAskedInATightLoop) {
+  SendQueue queue(Quick());
+  queue.Add({"a", 1}, At(10));
+  queue.Take(kNow);
+  EXPECT_GE(queue.Failed({"a", 1}, Verdict::kRetry,
+                         WithRetryDelay(absl::UnavailableError(""),
+                                        absl::ZeroDuration()),
+                         kNow),
+            absl::Milliseconds(10));
 }
 
 TEST(SendQueueTest, BacksOffWhereThePeerNamesNoDelay) {
@@ -81,9 +113,10 @@ TEST(SendQueueTest, RetriesSlowlyWhileAllModelsAreFailed) {
   SendQueue queue(Quick());
   queue.Add({"a", 1}, At(10));
   queue.Take(kNow);
-  EXPECT_EQ(queue.Failed({"a", 1}, Verdict::kRetrySlowly,
-                         absl::FailedPreconditionError(""), kNow),
-            absl::Seconds(60));
+  const absl::Duration pause = queue.Failed(
+      {"a", 1}, Verdict::kRetrySlowly, absl::FailedPreconditionError(""), kNow);
+  EXPECT_GE(pause, absl::Seconds(60));
+  EXPECT_LE(pause, absl::Seconds(75));
 }
 
 TEST(SendQueueTest, ABatchWithBadLuckDoesNotHoldUpItsStream) {
