@@ -246,6 +246,43 @@ def test_many_batches_that_meet_harm_are_recorded_once(
     harmed(site, camera, harms, 300)
 
 
+@pytest.mark.long
+def test_a_stream_samples_less_often_before_its_frames_are_dropped(
+    make_herd: HerdMaker, camera: Camera
+) -> None:
+    herd = make_herd(CAPTURE_SPOOL_STREAM_MAX_BYTES="6MiB")
+    herd.start_stream(camera.url("demo"), camera_id="CAM-001", interval=INTERVAL)
+    herd.wait_records(1)
+    herd.kill("inference")
+    seen = set()
+
+    def widened() -> bool:
+        stream = herd.stream("CAM-001")
+        assert stream["interval_seconds"] == INTERVAL
+        assert stream["accounting"]["dropped"] == {}, stream
+        factor = round(stream["effective_interval_seconds"] / INTERVAL)
+        seen.add(factor)
+        assert factor == 1 or "while the spool is filled" in stream["state_reason"], stream
+        return factor >= 8
+
+    wait_for(widened, 60, lambda: f"widened: {seen}")
+    assert seen == {1, 2, 4, 8}, seen
+    assert "camherd_capture_widened_streams 1" in herd.metrics("capture")
+    # What falls due is that of the interval that holds.
+    before, start = herd.stream("CAM-001"), time.monotonic()
+    wait_for(lambda: time.monotonic() > start + 8, 10)
+    after = herd.stream("CAM-001")
+    due = after["accounting"]["due"] - before["accounting"]["due"]
+    assert 8 / (16 * INTERVAL) - 2 <= due <= 8 / (8 * INTERVAL) + 2, due
+    herd.restart("inference")
+    herd.wait_stream("CAM-001", lambda s: s["effective_interval_seconds"] == INTERVAL, 30)
+    assert "camherd_capture_widened_streams 0" in herd.metrics("capture")
+    herd.stop_stream("CAM-001")
+    stream = herd.wait_stream("CAM-001", lambda s: s["state"] == "stopped", 60)
+    assert stream["accounting"]["dropped"] == {}, stream
+    print({"due_in_8_seconds": due, "accounting": stream["accounting"]})
+
+
 def test_a_disk_that_is_low_is_not_ready_and_one_that_is_full_takes_no_picture(
     make_herd: HerdMaker, camera: Camera
 ) -> None:

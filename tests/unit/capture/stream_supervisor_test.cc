@@ -481,6 +481,24 @@ TEST_F(StreamSupervisorTest, AKillAtAnyPointKeepsTheIdentities) {
   EXPECT_EQ(bed_.inference->recorded(), bed_.inference->manifests().size());
 }
 
+TEST_F(StreamSupervisorTest, AKillLosesNothingWhereNothingIsSynced) {
+  bed_.Stop();
+  bed_.options.session.sync = false;
+  bed_.before_start = [&] { bed_.inference->SetOpen(false); };
+  bed_.Start();
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, /*batch_size=*/3);
+  bed_.Take(stream.stream_id(), 7);
+  bed_.worker->Miss(stream.stream_id(), "late", 2);
+  bed_.Kill();
+  EXPECT_EQ(bed_.Get("demo").accounting().captured(), 7);
+  EXPECT_EQ(bed_.Get("demo").accounting().spooled(), 7);
+  EXPECT_EQ(bed_.Get("demo").accounting().missed().at("late"), 2);
+  EXPECT_EQ(bed_.Get("demo").batches_pending(), 2);
+  bed_.inference->SetOpen(true);
+  bed_.StopCamera("demo");
+  EXPECT_TRUE(bed_.AwaitRecorded("demo", 7));
+}
+
 TEST_F(StreamSupervisorTest, TheNineSurviveAKill) {
   const v1::Stream stream = bed_.StartCamera(kUrl, /*with_model=*/false);
   for (const double luma : {50, 1, 60, 2, 70, 3, 80, 4, 90, 5, 100, 6}) {

@@ -536,7 +536,8 @@ class Testbed {
   // With `options` as they are then.
   void Start() {
     options.session.data_dir = dir_->path();
-    auto opened = StreamStore::Open({.data_dir = dir_->path()});
+    auto opened = StreamStore::Open(
+        {.data_dir = dir_->path(), .sync = options.session.sync});
     CAMHERD_ASSERT_OK(opened);
     store = *std::move(opened);
     worker = std::make_unique<FakeWorker>();
