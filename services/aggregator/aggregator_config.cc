@@ -34,6 +34,8 @@ absl::StatusOr<AggregatorConfig> LoadAggregatorConfig(
       section.Seconds("predictions_sync_seconds", 1, 0.001, 3600);
   config.predictions_retry =
       section.Seconds("predictions_retry_seconds", 1, 0.001, 3600);
+  config.predictions_rotate_bytes =
+      section.Bytes("predictions_rotate_bytes", 0, 0, kTiB);
   config.camera_csv = section.String("camera_csv", "");
   if (config.camera_csv.empty()) config.camera_csv = DefaultCameraCsv(data_dir);
   config.csv_poll = section.Seconds("csv_poll_seconds", 5, 0.01, 86400);

@@ -23,6 +23,7 @@ struct AggregatorConfig {
   bool per_frame_records = false;
   absl::Duration predictions_sync;
   absl::Duration predictions_retry;
+  int64_t predictions_rotate_bytes = 0;
   std::string camera_csv;
   absl::Duration csv_poll;
   int64_t low_disk_bytes = 0;

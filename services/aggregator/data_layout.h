@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 
 // Every path the aggregator writes:
@@ -17,6 +18,7 @@
 //   <data>/records/<yyyy-mm-dd>/<hh>/<name>.jpg pictures of records, UTC
 //   <data>/records/tmp/                         pictures being written
 //   <data>/predictions.json                     the lines
+//   <data>/predictions-<n>.json                 earlier ones, rotated away
 //   <data>/predictions.json.torn-<time>         a torn tail, moved aside
 //   <data>/predictions.json.foreign-<time>      what was there and no lines
 //   <data>/images/<process_name>_<time>.jpg     grids
@@ -60,6 +62,11 @@ inline std::string PictureName(absl::string_view session_id, int64_t batch_seq,
 
 inline std::string PredictionsPath(absl::string_view data_dir) {
   return absl::StrCat(data_dir, "/predictions.json");
+}
+
+// The `number`th file that was rotated away from `path`.
+inline std::string RotatedFile(absl::string_view path, int64_t number) {
+  return absl::StrCat(absl::StripSuffix(path, ".json"), "-", number, ".json");
 }
 
 inline std::string FileTime(absl::Time time) {

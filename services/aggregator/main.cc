@@ -69,6 +69,7 @@ absl::Status Serve(const AggregatorConfig& config) {
                     .per_frame = config.per_frame_records};
     options.sync_interval = config.predictions_sync;
     options.retry_interval = config.predictions_retry;
+    options.rotate_bytes = config.predictions_rotate_bytes;
     CAMHERD_ASSIGN_OR_RETURN(
         predictions, PredictionsFile::Create(options, *store, clock, metrics));
   }

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "services/aggregator/data_layout.h"
 #include "services/aggregator/predictions_file_recovery.h"
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
+#include "services/common/time_proto.h"
 
 namespace camherd::aggregator {
 namespace {
@@ -53,6 +55,12 @@ absl::Status PredictionsFile::Open(const PredictionsCursor& cursor) {
                       clock_.Now()));
   fd_ = opened.fd;
   cursor_ = opened.cursor;
+  if (cursor_.last_record_id > cursor.last_record_id) {
+    // Lines were counted: the last stands for them all.
+    if (const auto last = store_.GetRecord(cursor_.last_record_id); last.ok()) {
+      NoteCaptured(last->record);
+    }
+  }
   // Stored before the first line: a later start must not take our lines for
   // foreign ones, nor look for them in a file that is gone.
   CAMHERD_RETURN_IF_ERROR(store_.PutCursor(cursor_));
@@ -72,6 +80,47 @@ absl::Status PredictionsFile::OpenAgainIfChanged() {
     return absl::OkStatus();
   }
   return Open(cursor_);
+}
+
+void PredictionsFile::NoteCaptured(const v1::Record& record) {
+  cursor_.newest_us = std::max(
+      cursor_.newest_us, absl::ToUnixMicros(FromProto(record.captured_at())));
+}
+
+bool PredictionsFile::IsFull(size_t more) const {
+  return options_.rotate_bytes > 0 &&
+         cursor_.offset + static_cast<int64_t>(more) >= options_.rotate_bytes;
+}
+
+absl::Status PredictionsFile::Rotate() {
+  CAMHERD_RETURN_IF_ERROR(OpenAgainIfChanged());
+  if (!IsFull(0)) return absl::OkStatus();
+  CAMHERD_RETURN_IF_ERROR(SyncAndStoreCursor());
+  if (cursor_.newest_us > 0) {
+    const timespec newest = absl::ToTimespec(
+        std::min(absl::FromUnixMicros(cursor_.newest_us), clock_.Now()));
+    const timespec times[] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, newest};
+    if (::futimens(fd_, times) != 0) {
+      LogWarning("predictions.json keeps its time of change",
+                 {{"error", ErrnoStatus(errno, "futimens", options_.path)}});
+    }
+  }
+  // The lock of the folder keeps others of ours from the name.
+  const std::string rotated = RotatedFile(options_.path, cursor_.rotated + 1);
+  if (struct stat info = {}; ::lstat(rotated.c_str(), &info) == 0) {
+    ++cursor_.rotated;
+    return absl::AlreadyExistsError(
+        absl::StrCat(rotated, " is there, its number is left out"));
+  }
+  if (::rename(options_.path.c_str(), rotated.c_str()) != 0) {
+    return ErrnoStatus(errno, "rename", options_.path);
+  }
+  Step("file renamed");
+  const int64_t bytes = cursor_.offset;
+  CAMHERD_RETURN_IF_ERROR(Open(cursor_));
+  LogInfo("predictions.json rotated", {{"to", rotated}, {"bytes", bytes}});
+  Step("file rotated");
+  return absl::OkStatus();
 }
 
 void PredictionsFile::Wake() {
@@ -146,6 +195,7 @@ absl::Status PredictionsFile::WriteCommitted() {
   while (true) {
     const int64_t last = store_.LastRecordId();
     metrics_.SetLinesBehind(last - cursor_.last_record_id);
+    if (IsFull(0)) CAMHERD_RETURN_IF_ERROR(Rotate());
     if (cursor_.last_record_id >= last) return absl::OkStatus();
     {
       absl::MutexLock lock(&mu_);
@@ -170,10 +220,16 @@ absl::Status PredictionsFile::WriteCommitted() {
                    {{"record", stored.record.record_id()}, {"error", picture}});
       }
       reached = stored.record.record_id();
-      if (buffer_.size() >= options_.max_write_bytes) break;
+      if (buffer_.size() >= options_.max_write_bytes ||
+          IsFull(buffer_.size())) {
+        break;
+      }
     }
     CAMHERD_RETURN_IF_ERROR(WriteBuffer());
     cursor_.last_record_id = reached;
+    for (const StoredRecord& stored : records) {
+      if (stored.record.record_id() <= reached) NoteCaptured(stored.record);
+    }
     dirty_ = true;
     if (buffer_.capacity() > 4 * options_.max_write_bytes) {
       buffer_ = std::string();

@@ -32,6 +32,12 @@ namespace camherd::aggregator {
 // file is synced, and the cursor stored, once per `sync_interval` and on stop.
 // After a crash the lines behind the cursor are found in the file and counted.
 //
+// A file that has reached `rotate_bytes` is renamed to predictions-<n>.json,
+// and the next one is begun at the cursor; who has it open reads on. It is
+// synced and the cursor stored before, so that whichever file a crash leaves
+// under the name, the lines go on where they ended. Its time of change is set
+// to the captured_at of its newest record, for retention.
+//
 // A file that is deleted, replaced or edited while this runs is noticed before
 // the next line; see predictions_file_recovery.h. A full disk or another error
 // of writing is logged, counted and tried again every `retry_interval`: the
@@ -45,10 +51,13 @@ class PredictionsFile {
     LineOptions line;
     absl::Duration sync_interval = absl::Seconds(1);
     absl::Duration retry_interval = absl::Seconds(1);
+    // 0: never rotated.
+    int64_t rotate_bytes = 0;
     // Bytes of lines put together for one write; a record is never cut.
     size_t max_write_bytes = size_t{2} << 20;
     // Seams for tests: told of each step done ("lines written", "lines
-    // synced", "cursor stored"), and what writes, as ::write does.
+    // synced", "cursor stored", "file renamed", "file rotated"), and what
+    // writes, as ::write does.
     std::function<void(absl::string_view step)> step_hook = nullptr;
     std::function<ssize_t(int fd, const char* data, size_t size)> write =
         nullptr;
@@ -78,6 +87,11 @@ class PredictionsFile {
 
   absl::Status Open(const PredictionsCursor& cursor);
   absl::Status OpenAgainIfChanged();
+  // `record` is one of those in the file.
+  void NoteCaptured(const v1::Record& record);
+  // `more` bytes would bring it to `rotate_bytes`.
+  bool IsFull(size_t more) const;
+  absl::Status Rotate();
   void Loop();
   absl::Status WriteCommitted();
   absl::Status WriteBuffer();

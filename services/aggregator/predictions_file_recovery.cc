@@ -17,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/aggregator/data_layout.h"
+#include "services/aggregator/rotated_predictions.h"
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
@@ -345,14 +346,20 @@ absl::StatusOr<OpenedPredictions> OpenPredictions(
     int64_t last_committed, absl::Time now) {
   PredictionsReader file(path, now);
   PredictionsCursor next = cursor;
+  const std::vector<RotatedPredictions> rotated = ListRotatedPredictions(path);
+  if (!rotated.empty()) {
+    next.rotated = std::max(cursor.rotated, rotated.back().number);
+  }
+  const bool was_rotated = next.rotated > cursor.rotated;
   CAMHERD_ASSIGN_OR_RETURN(const bool exists, file.OpenExisting());
-  if (!exists) {
+  if (!exists || (was_rotated && file.size() == 0)) {
     CAMHERD_RETURN_IF_ERROR(file.OpenNew());
-    if (cursor.generation > 0) {
+    if (cursor.generation > 0 && !was_rotated) {
       LogWarning("predictions.json is gone, a new one begins",
                  {{"path", path}, {"after_record", cursor.last_record_id}});
     }
     ++next.generation;
+    next.newest_us = 0;
   } else if (cursor.generation == 0) {
     CAMHERD_RETURN_IF_ERROR(file.KeepForeign());
     next.generation = 1;

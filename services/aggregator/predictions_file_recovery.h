@@ -31,13 +31,14 @@ struct OpenedPredictions {
 // Opens predictions.json, or begins it, so that writing can go on after
 // `cursor.last_record_id`. Nothing that is there is ever lost:
 //
-//   not there        a new file, at the cursor; the next generation
+//   not there        a new file, at the cursor; the next generation. A warning,
+//                    unless a file was rotated away that the cursor does not
+//                    know: a crash came between
 //   as the cursor    lines after the cursor's offset are counted as written
 //   torn tail        what follows the last whole line (of a whole record) goes
 //                    to <path>.torn-<time>, then is cut off
 //   edited           shorter than the cursor or other lines there: warned,
-//   kept,
-//                    appended to; the next generation
+//                    kept, appended to; the next generation
 //   foreign          before the first generation: one JSON object a line is
 //                    appended to; anything else, such as an array, goes to
 //                    <path>.foreign-<time>

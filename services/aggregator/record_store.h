@@ -68,6 +68,10 @@ struct PredictionsCursor {
   int64_t generation = 0;
   int64_t offset = 0;
   int64_t last_record_id = 0;
+  // Number of the last file that was rotated away: none is used twice.
+  int64_t rotated = 0;
+  // captured_at of the newest record in the file; 0: it has none.
+  int64_t newest_us = 0;
 };
 
 // A camera and the row of the CSV it was last imported from, in canonical

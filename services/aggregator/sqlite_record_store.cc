@@ -431,19 +431,23 @@ absl::StatusOr<PredictionsCursor> SqliteRecordStore::GetCursor() {
   absl::MutexLock lock(&reader_mu_);
   PredictionsCursor cursor;
   CAMHERD_RETURN_IF_ERROR(
-      reader_->Query("SELECT generation, offset, last_record_id FROM cursor",
+      reader_->Query("SELECT generation, offset, last_record_id, rotated, "
+                     "newest_us FROM cursor",
                      [&](const SqliteDb::Row& row) {
                        cursor = {.generation = row.Int(0),
                                  .offset = row.Int(1),
-                                 .last_record_id = row.Int(2)};
+                                 .last_record_id = row.Int(2),
+                                 .rotated = row.Int(3),
+                                 .newest_us = row.Int(4)};
                      }));
   return cursor;
 }
 
 absl::Status SqliteRecordStore::PutCursor(const PredictionsCursor& cursor) {
   absl::MutexLock lock(&writer_mu_);
-  return writer_->Run("INSERT OR REPLACE INTO cursor VALUES(1,?,?,?)",
-                      cursor.generation, cursor.offset, cursor.last_record_id);
+  return writer_->Run("INSERT OR REPLACE INTO cursor VALUES(1,?,?,?,?,?)",
+                      cursor.generation, cursor.offset, cursor.last_record_id,
+                      cursor.rotated, cursor.newest_us);
 }
 
 absl::StatusOr<std::vector<StoredCamera>> SqliteRecordStore::LoadCameras() {

@@ -88,6 +88,11 @@ CREATE TABLE grids(
   UNIQUE(session_id, frames_key));
 CREATE INDEX grids_process ON grids(process_name, grid_id);
 )sql",
+    // Version 2.
+    R"sql(
+ALTER TABLE cursor ADD COLUMN rotated INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE cursor ADD COLUMN newest_us INTEGER NOT NULL DEFAULT 0;
+)sql",
 };
 
 }  // namespace camherd::aggregator

@@ -14,6 +14,7 @@
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/predictions_file.h"
 #include "services/aggregator/predictions_file_recovery.h"
+#include "services/aggregator/rotated_predictions.h"
 #include "services/aggregator/sqlite_record_store.h"
 #include "services/common/folder_lock.h"
 #include "tests/support/fake_clock.h"
@@ -46,10 +47,13 @@ struct Crash {
   std::string name;
   std::string step;  // Of store or file; empty: in the middle of a write.
   int occurrence = 1;
+  // Each record in a file of its own.
+  bool rotate = false;
 };
 
 // Records all batches; answers how many were acknowledged on `acked_fd`.
-void RecordAll(const std::string& dir, const Crash* crash, int acked_fd) {
+void RecordAll(const std::string& dir, const Crash* crash, bool rotate,
+               int acked_fd) {
   FakeClock clock;
   const auto metrics = MakeMetrics();
   std::atomic<int> left = crash != nullptr ? crash->occurrence : 0;
@@ -67,6 +71,7 @@ void RecordAll(const std::string& dir, const Crash* crash, int acked_fd) {
   options.path = PredictionsPath(dir);
   options.line = {.timezone = absl::UTCTimeZone()};
   options.sync_interval = absl::ZeroDuration();
+  options.rotate_bytes = rotate ? 1 : 0;
   options.step_hook = hook;
   if (crash != nullptr && crash->step.empty()) {
     options.write = [&](int fd, const char* data, size_t size) -> ssize_t {
@@ -96,7 +101,7 @@ TEST_P(CrashTest, AfterItEachBatchIsOneRecordAndOneLine) {
   ASSERT_GE(child, 0);
   if (child == 0) {
     ::close(acked[0]);
-    RecordAll(dir.path(), &GetParam(), acked[1]);
+    RecordAll(dir.path(), &GetParam(), GetParam().rotate, acked[1]);
     ::_exit(0);  // The step never came.
   }
   ::close(acked[1]);
@@ -122,10 +127,17 @@ TEST_P(CrashTest, AfterItEachBatchIsOneRecordAndOneLine) {
     }
   }
 
-  RecordAll(dir.path(), nullptr, -1);
+  RecordAll(dir.path(), nullptr, GetParam().rotate, -1);
+  const std::string live = PredictionsPath(dir.path());
+  std::string text;
+  for (const RotatedPredictions& file : ListRotatedPredictions(live)) {
+    text += ReadText(file.path);
+  }
+  EXPECT_EQ(text.empty(), !GetParam().rotate);
+  text += ReadText(live);
   std::vector<int64_t> lines;
-  for (const absl::string_view line : absl::StrSplit(
-           ReadText(PredictionsPath(dir.path())), '\n', absl::SkipEmpty())) {
+  for (const absl::string_view line :
+       absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     lines.push_back(InspectLine(line).record_id);
   }
   EXPECT_THAT(lines, ElementsAre(1, 2, 3));
@@ -144,7 +156,13 @@ INSTANTIATE_TEST_SUITE_P(
                       Crash{"LinesWrittenLater", "lines written", 2},
                       Crash{"LinesSynced", "lines synced", 1},
                       Crash{"LinesSyncedLater", "lines synced", 2},
-                      Crash{"CursorStored", "cursor stored", 1}),
+                      Crash{"CursorStored", "cursor stored", 1},
+                      Crash{"HalfALineOfTheNextFile", "", 2, true},
+                      Crash{"SyncedBeforeTheRename", "lines synced", 2, true},
+                      Crash{"StoredBeforeTheRename", "cursor stored", 2, true},
+                      Crash{"FileRenamed", "file renamed", 1, true},
+                      Crash{"FileRenamedLater", "file renamed", 3, true},
+                      Crash{"FileRotated", "file rotated", 2, true}),
     [](const auto& info) { return info.param.name; });
 
 TEST(CrashTest, TheLockOfAProcessThatIsGoneIsFree) {

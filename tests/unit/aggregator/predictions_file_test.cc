@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/predictions_file_recovery.h"
+#include "services/aggregator/rotated_predictions.h"
 #include "services/aggregator/sqlite_record_store.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
@@ -79,10 +81,11 @@ class PredictionsFileTest : public ::testing::Test {
 
   // The record id of each line of the file; 0 for a foreign one, -1 for what
   // is no JSON object.
-  std::vector<int64_t> Lines() {
+  std::vector<int64_t> Lines() { return LinesOf(path_); }
+  std::vector<int64_t> LinesOf(const std::string& path) {
     std::vector<int64_t> ids;
     for (const std::string& line :
-         std::vector<std::string>(absl::StrSplit(ReadText(path_), '\n'))) {
+         std::vector<std::string>(absl::StrSplit(ReadText(path), '\n'))) {
       if (line.empty()) continue;
       const PredictionLine info = InspectLine(line);
       ids.push_back(info.is_object ? info.record_id : -1);
@@ -292,6 +295,114 @@ TEST_F(PredictionsFileTest, ARecordWithSomeOfItsLinesIsWrittenWhole) {
   WriteText(path_, whole.substr(0, whole.find('\n') + 1));
   OpenAndCatchUp();
   EXPECT_EQ(ReadText(path_), whole);
+}
+
+TEST_F(PredictionsFileTest, AFullFileIsRotatedAndTheNextBegun) {
+  Append(1);
+  OpenAndCatchUp();
+  const auto line = static_cast<int64_t>(ReadText(path_).size());
+  options_.rotate_bytes = 2 * line;
+  OpenAndCatchUp();
+  for (int i = 2; i <= 5; ++i) Append(i);
+  Close();
+  EXPECT_THAT(LinesOf(dir_ / "predictions-1.json"), ElementsAre(1, 2));
+  EXPECT_THAT(LinesOf(dir_ / "predictions-2.json"), ElementsAre(3, 4));
+  EXPECT_THAT(Lines(), ElementsAre(5));
+  const PredictionsCursor cursor = store_->GetCursor().value();
+  EXPECT_EQ(cursor.generation, 3);
+  EXPECT_EQ(cursor.offset, static_cast<int64_t>(ReadText(path_).size()));
+  EXPECT_EQ(cursor.last_record_id, 5);
+  EXPECT_EQ(cursor.rotated, 2);
+}
+
+TEST_F(PredictionsFileTest, ManyRecordsAtOnceGoIntoFilesOfThatSize) {
+  for (int i = 1; i <= 40; ++i) Append(i);
+  options_.rotate_bytes = 10'000;
+  OpenAndCatchUp();
+  Close();
+  std::vector<int64_t> all;
+  for (const RotatedPredictions& file : ListRotatedPredictions(path_)) {
+    const std::string text = ReadText(file.path);
+    EXPECT_GE(text.size(), 10'000U);
+    // One line more than the size at most.
+    EXPECT_LT(text.size(), 10'000U + text.find('\n') + 10);
+    for (const int64_t id : LinesOf(file.path)) all.push_back(id);
+  }
+  EXPECT_GT(all.size(), 20U);
+  for (const int64_t id : Lines()) all.push_back(id);
+  ASSERT_THAT(all, SizeIs(40));
+  for (int64_t i = 0; i < 40; ++i) {
+    EXPECT_EQ(all[static_cast<size_t>(i)], i + 1);
+  }
+}
+
+TEST_F(PredictionsFileTest, ANumberOfARotatedFileIsNeverUsedAgain) {
+  options_.rotate_bytes = 1;
+  OpenAndCatchUp();
+  Append(1);
+  Append(2);
+  Close();
+  ASSERT_TRUE(std::filesystem::remove(dir_ / "predictions-1.json"));
+  ASSERT_TRUE(std::filesystem::remove(dir_ / "predictions-2.json"));
+  OpenAndCatchUp();
+  Append(3);
+  Close();
+  WriteText(dir_ / "predictions-7.json", "mine\n");
+  WriteText(dir_ / "predictions-08.json", "no number of ours\n");
+  OpenAndCatchUp();
+  Append(4);
+  Close();
+  EXPECT_THAT(LinesOf(dir_ / "predictions-3.json"), ElementsAre(3));
+  EXPECT_THAT(LinesOf(dir_ / "predictions-8.json"), ElementsAre(4));
+  EXPECT_EQ(ReadText(dir_ / "predictions-7.json"), "mine\n");
+}
+
+TEST_F(PredictionsFileTest, WhoReadsARotatedFileReadsItWhole) {
+  OpenAndCatchUp();
+  Append(1);
+  Append(2);
+  std::ifstream reader(path_, std::ios::binary);
+  std::string first;
+  ASSERT_TRUE(std::getline(reader, first));
+  options_.rotate_bytes = 1;
+  OpenAndCatchUp();
+  Append(3);
+  std::string second;
+  ASSERT_TRUE(std::getline(reader, second));
+  EXPECT_EQ(InspectLine(second).record_id, 2);
+  EXPECT_FALSE(std::getline(reader, second));
+}
+
+TEST_F(PredictionsFileTest, ARotatedFileHasTheTimeOfItsNewestRecord) {
+  clock_.Advance(absl::Hours(1));
+  Append(2);
+  Append(1);
+  OpenAndCatchUp();
+  Close();
+  options_.rotate_bytes = 1;
+  OpenAndCatchUp();
+  Append(4);
+  Close();
+  const auto files = ListRotatedPredictions(path_);
+  ASSERT_THAT(files, SizeIs(2));
+  EXPECT_EQ(files[0].newest, testing::FirstFrame() + absl::Seconds(30));
+  EXPECT_EQ(files[1].newest, testing::FirstFrame() + absl::Seconds(90));
+}
+
+TEST_F(PredictionsFileTest, AnInterruptedRotationGoesOnInTheNextFile) {
+  // The rename reached the disk, the cursor's next file did not.
+  OpenAndCatchUp();
+  Append(1);
+  Close();
+  std::filesystem::rename(path_, dir_ / "predictions-1.json");
+  WriteText(path_, "");
+  options_.rotate_bytes = 1;
+  OpenAndCatchUp();
+  Append(2);
+  Close();
+  EXPECT_THAT(LinesOf(dir_ / "predictions-1.json"), ElementsAre(1));
+  EXPECT_THAT(LinesOf(dir_ / "predictions-2.json"), ElementsAre(2));
+  EXPECT_THAT(Beside("predictions.json.torn"), IsEmpty());
 }
 
 TEST(InspectLineTest, LooksOnlyAtMetaOfTheObjectItself) {

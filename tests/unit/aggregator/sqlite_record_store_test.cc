@@ -78,10 +78,10 @@ class SqliteRecordStoreTest : public ::testing::Test {
   std::unique_ptr<SqliteRecordStore> store_;
 };
 
-TEST_F(SqliteRecordStoreTest, TheFileIsLaidOutForLargeRecordsFromVersionOne) {
+TEST_F(SqliteRecordStoreTest, TheFileIsLaidOutForLargeRecords) {
   EXPECT_EQ(Pragma("page_size"), 16384);
   EXPECT_EQ(Pragma("auto_vacuum"), 2);  // Incremental.
-  EXPECT_EQ(Pragma("user_version"), 1);
+  EXPECT_EQ(Pragma("user_version"), 2);
   EXPECT_EQ(Pragma("synchronous"), 2);  // Full.
 }
 
