@@ -48,6 +48,30 @@ absl::StatusOr<AggregatorConfig> LoadAggregatorConfig(
                      config.full_disk_bytes, " and ", config.low_disk_bytes));
   }
   config.disk_poll = section.Seconds("disk_poll_seconds", 5, 0.01, 3600);
+  config.retention_age = section.Seconds("retention_seconds", 0, 0, 1e10);
+  if (config.retention_age == absl::ZeroDuration()) {
+    config.retention_age = absl::InfiniteDuration();
+  }
+  config.retention_bytes =
+      section.Bytes("retention_bytes", 0, 0, 1024 * 1024 * kTiB);
+  if (config.retention_bytes > 0 && config.retention_bytes < 64 * kMiB) {
+    section.Fail("retention_bytes",
+                 absl::StrCat("must be 0 or at least 64 MiB, got ",
+                              config.retention_bytes));
+  }
+  // The live predictions.json counts, and is never removed.
+  if (config.retention_bytes > 0 && config.predictions_file &&
+      (config.predictions_rotate_bytes == 0 ||
+       config.predictions_rotate_bytes > config.retention_bytes / 4)) {
+    section.Fail(
+        "retention_bytes",
+        absl::StrCat("needs predictions_rotate_bytes of at most a quarter of "
+                     "it, or predictions_file: false, got ",
+                     config.retention_bytes, " and ",
+                     config.predictions_rotate_bytes));
+  }
+  config.retention_poll =
+      section.Seconds("retention_poll_seconds", 60, 0.01, 86400);
   config.threads = static_cast<size_t>(section.Int("threads", 4, 1, 256));
   config.max_queue =
       static_cast<size_t>(section.Int("max_queue", 256, 1, 100000));

@@ -29,6 +29,10 @@ struct AggregatorConfig {
   int64_t low_disk_bytes = 0;
   int64_t full_disk_bytes = 0;
   absl::Duration disk_poll;
+  // Infinite: whatever its age.
+  absl::Duration retention_age;
+  int64_t retention_bytes = 0;
+  absl::Duration retention_poll;
   size_t threads = 0;
   size_t max_queue = 0;
   size_t max_batch_bytes = 0;

@@ -31,9 +31,10 @@ Counter& MakeCounter(prometheus::Registry& registry, const std::string& name,
 }
 
 Gauge& MakeGauge(prometheus::Registry& registry, const std::string& name,
-                 const std::string& help) {
+                 const std::string& help,
+                 const std::map<std::string, std::string>& labels = {}) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(
-      {});
+      labels);
 }
 
 Histogram& MakeHistogram(prometheus::Registry& registry,
@@ -57,6 +58,25 @@ struct AggregatorMetrics::Handles {
                        "Batches not recorded, by the code answered.",
                        {{"code", code}});
   }
+
+  Gauge& Used(const std::string& kind) {
+    return MakeGauge(*registry, "camherd_aggregator_used_bytes",
+                     "Bytes on disk, by what they are for.", {{"kind", kind}});
+  }
+
+  // Of one kind, for one reason.
+  struct Removal {
+    Removal(prometheus::Registry& registry, const std::string& kind,
+            const std::string& reason)
+        : items(MakeCounter(registry, "camherd_aggregator_removed_total",
+                            "Records, prediction files and grids removed.",
+                            {{"kind", kind}, {"reason", reason}})),
+          bytes(MakeCounter(registry, "camherd_aggregator_removed_bytes_total",
+                            "Bytes of the files removed.",
+                            {{"kind", kind}, {"reason", reason}})) {}
+    Counter& items;
+    Counter& bytes;
+  };
 
   // Shared with the exporter that serves it.
   std::shared_ptr<prometheus::Registry> registry;
@@ -105,6 +125,18 @@ struct AggregatorMetrics::Handles {
                   "Records of cameras whose place is not known.");
   Gauge& disk_free = MakeGauge(*registry, "camherd_aggregator_disk_free_bytes",
                                "Free bytes where the data folder lies.");
+  Gauge& used_pictures = Used("pictures");
+  Gauge& used_database = Used("database");
+  Gauge& used_predictions = Used("predictions");
+  Gauge& used_grids = Used("grids");
+  Gauge& oldest_record =
+      MakeGauge(*registry, "camherd_aggregator_oldest_record_timestamp_seconds",
+                "Capture of the oldest record; 0: there is none.");
+  // By RemovedKind and RemovalReason.
+  Removal removals[3][2] = {
+      {{*registry, "record", "age"}, {*registry, "record", "bytes"}},
+      {{*registry, "predictions", "age"}, {*registry, "predictions", "bytes"}},
+      {{*registry, "grid", "age"}, {*registry, "grid", "bytes"}}};
 };
 
 AggregatorMetrics::AggregatorMetrics(
@@ -173,6 +205,26 @@ void AggregatorMetrics::UnknownCamera() {
 
 void AggregatorMetrics::SetDiskFree(int64_t bytes) {
   handles_->disk_free.Set(static_cast<double>(bytes));
+}
+
+void AggregatorMetrics::SetUsed(const Used& used, absl::Time oldest_record) {
+  handles_->used_pictures.Set(static_cast<double>(used.pictures));
+  handles_->used_database.Set(static_cast<double>(used.database));
+  handles_->used_predictions.Set(static_cast<double>(used.predictions));
+  handles_->used_grids.Set(static_cast<double>(used.grids));
+  handles_->oldest_record.Set(
+      oldest_record == absl::InfiniteFuture()
+          ? 0
+          : absl::ToDoubleSeconds(oldest_record - absl::UnixEpoch()));
+}
+
+void AggregatorMetrics::Removed(RemovedKind kind, RemovalReason reason,
+                                int64_t count, int64_t bytes) {
+  Handles::Removal& removal =
+      handles_
+          ->removals[static_cast<size_t>(kind)][static_cast<size_t>(reason)];
+  removal.items.Increment(static_cast<double>(count));
+  removal.bytes.Increment(static_cast<double>(bytes));
 }
 
 }  // namespace camherd::aggregator

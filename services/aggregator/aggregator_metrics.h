@@ -14,6 +14,10 @@ class Registry;
 
 namespace camherd::aggregator {
 
+// What retention removes, and why.
+enum class RemovedKind { kRecord, kPredictions, kGrid };
+enum class RemovalReason { kAge, kBytes };
+
 // The aggregator's metrics, camherd_aggregator_*, behind verbs.
 //
 // Thread-safe.
@@ -45,6 +49,19 @@ class AggregatorMetrics {
   // A batch of a camera whose place is not known.
   void UnknownCamera();
   void SetDiskFree(int64_t bytes);
+
+  // Bytes on disk, by what they are for.
+  struct Used {
+    int64_t pictures = 0;
+    int64_t database = 0;
+    int64_t predictions = 0;
+    int64_t grids = 0;
+  };
+  // `oldest_record` infinite: there is none.
+  void SetUsed(const Used& used, absl::Time oldest_record);
+  // Retention removed so many, with files of so many bytes.
+  void Removed(RemovedKind kind, RemovalReason reason, int64_t count,
+               int64_t bytes);
 
  private:
   struct Handles;

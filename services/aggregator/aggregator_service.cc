@@ -129,7 +129,12 @@ absl::Status DoGetRecordImage(RecordStore& store,
       ChoosePicture(stored.record, request.evidence(), request.first_frame()));
   for (const StoredPicture& picture : stored.pictures) {
     if (picture.frame_index != frame) continue;
-    CAMHERD_ASSIGN_OR_RETURN(std::string jpeg, store.ReadPicture(picture));
+    absl::StatusOr<std::string> read = store.ReadPicture(picture);
+    if (absl::IsNotFound(read.status())) {
+      // Removed since, with its record?
+      CAMHERD_RETURN_IF_ERROR(store.GetRecord(request.record_id()).status());
+    }
+    CAMHERD_ASSIGN_OR_RETURN(std::string jpeg, std::move(read));
     if (request.boxes() || request.width() > 0) {
       CAMHERD_ASSIGN_OR_RETURN(
           jpeg,

@@ -85,6 +85,11 @@ inline std::string ImagesDir(absl::string_view data_dir) {
   return absl::StrCat(data_dir, "/images");
 }
 
+// A grid's file below <data>.
+inline std::string GridFile(absl::string_view file_name) {
+  return absl::StrCat("images/", file_name);
+}
+
 inline std::string GridName(absl::string_view process_name, absl::Time now) {
   return absl::StrCat(process_name, "_", FileTime(now), ".jpg");
 }

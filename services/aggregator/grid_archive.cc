@@ -98,8 +98,12 @@ absl::StatusOr<v1::RenderGridResponse> GridArchive::RenderLocked(
         response.set_jpeg(*std::move(jpeg));
         return response;
       }
-      // Someone removed the file: made anew under its name.
-      has_row = true;
+      // Someone removed the file: made anew under its name. Or retention did,
+      // and the row before it: then it is a new grid.
+      CAMHERD_ASSIGN_OR_RETURN(known,
+                               store_.FindGrid(header.session_id(), key));
+      has_row = known.has_value();
+      if (!has_row) response.clear_grid();
     }
   }
   const absl::Duration start = clock_.SteadyNow();
@@ -128,7 +132,10 @@ absl::StatusOr<v1::RenderGridResponse> GridArchive::RenderLocked(
   CAMHERD_RETURN_IF_ERROR(MakeDirs(ImagesDir(data_dir_)));
   CAMHERD_RETURN_IF_ERROR(WriteFileAtomically(path(grid.file_name()),
                                               response.jpeg(), Sync::kData));
-  if (!has_row) CAMHERD_RETURN_IF_ERROR(store_.AddGrid(grid, key));
+  if (!has_row) {
+    CAMHERD_RETURN_IF_ERROR(store_.AddGrid(
+        grid, key, static_cast<int64_t>(response.jpeg().size())));
+  }
   LogInfo("grid saved", {{"file", path(grid.file_name())},
                          {"process_name", header.process_name()},
                          {"cells", frames.size()}});

@@ -17,6 +17,7 @@
 #include "services/aggregator/export_command.h"
 #include "services/aggregator/grid_archive.h"
 #include "services/aggregator/predictions_file.h"
+#include "services/aggregator/retention.h"
 #include "services/aggregator/sqlite_record_store.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
@@ -73,6 +74,13 @@ absl::Status Serve(const AggregatorConfig& config) {
     CAMHERD_ASSIGN_OR_RETURN(
         predictions, PredictionsFile::Create(options, *store, clock, metrics));
   }
+  Retention retention({.predictions_path = PredictionsPath(config.data_dir),
+                       .keep_unwritten = config.predictions_file,
+                       .max_age = config.retention_age,
+                       .max_bytes = config.retention_bytes,
+                       .poll_interval = config.retention_poll},
+                      *store, clock, metrics);
+  retention.Start();
   BatchRecorder recorder({.keep_detected = config.per_frame_records,
                           .retry_delay = config.retry_delay},
                          *store, *cameras, disk, predictions.get(), clock,
@@ -102,6 +110,7 @@ absl::Status Serve(const AggregatorConfig& config) {
   clock.SleepFor(config.not_ready_delay);
   server->Stop(config.drain);
   calls.Stop();
+  retention.Stop();
   if (predictions != nullptr) predictions->Stop(config.drain);
   LogInfo("stopped");
   return absl::OkStatus();

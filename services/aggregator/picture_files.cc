@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/aggregator/data_layout.h"
 #include "services/common/file.h"
@@ -21,6 +22,7 @@ namespace {
 
 // Two days' worth of hours; more is forgotten and looked up anew.
 constexpr size_t kKnownFolders = 48;
+constexpr int kFolderTries = 3;
 constexpr size_t kMaxPictureBytes = size_t{64} << 20;
 
 bool IsFull(int error) { return error == ENOSPC || error == EDQUOT; }
@@ -94,19 +96,52 @@ absl::Status PictureFiles::WriteTemp(const std::string& temp,
 absl::Status PictureFiles::Write(const std::string& folder,
                                  const std::string& name,
                                  absl::string_view jpeg) {
-  CAMHERD_RETURN_IF_ERROR(MakeFolder(folder));
   const std::string temp = absl::StrCat(PictureTempDir(options_.data_dir), "/",
                                         next_temp_.fetch_add(1));
   const std::string path =
       absl::StrCat(options_.data_dir, "/", folder, "/", name);
   absl::Status status = WriteTemp(temp, jpeg);
-  if (status.ok() && ::rename(temp.c_str(), path.c_str()) != 0) {
+  for (int tries = 0; status.ok() && tries < kFolderTries; ++tries) {
+    status = MakeFolder(folder);
+    if (!status.ok() || ::rename(temp.c_str(), path.c_str()) == 0) break;
     status = ErrnoStatus(errno, "rename", path);
-    // Someone removed the folder: look again next time.
-    absl::MutexLock lock(&mu_);
-    folders_.erase(folder);
+    {
+      absl::MutexLock lock(&mu_);
+      folders_.erase(folder);
+    }
+    // Someone removed the folder, as retention does with an empty one: made
+    // anew.
+    if (absl::IsNotFound(status) && tries + 1 < kFolderTries) {
+      status = absl::OkStatus();
+    }
   }
   if (!status.ok()) ::unlink(temp.c_str());
+  return status;
+}
+
+absl::Status PictureFiles::Remove(const std::vector<std::string>& paths) {
+  absl::Status status;
+  std::set<std::string> folders;
+  for (const std::string& below : paths) {
+    const std::string path = absl::StrCat(options_.data_dir, "/", below);
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+      status.Update(ErrnoStatus(errno, "unlink", path));
+    }
+    folders.insert(below.substr(0, below.rfind('/')));
+  }
+  for (const std::string& folder : folders) {
+    if (const absl::Status synced = SyncFolder(folder);
+        !absl::IsNotFound(synced)) {
+      status.Update(synced);
+    }
+    // records/<day>/<hour>, then records/<day>.
+    if (!absl::StartsWith(folder, "records/")) continue;
+    absl::MutexLock lock(&mu_);
+    folders_.erase(folder);
+    const std::string hour = absl::StrCat(options_.data_dir, "/", folder);
+    const std::string day = hour.substr(0, hour.rfind('/'));
+    if (::rmdir(hour.c_str()) == 0) ::rmdir(day.c_str());
+  }
   return status;
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -16,7 +17,8 @@
 
 namespace camherd::aggregator {
 
-// The pictures of records as files below the data folder. A picture is written
+// The pictures of records as files below the data folder, and the removal of
+// grids too. A picture is written
 // beside, synced, and renamed: a name never shows half a picture. The name
 // itself is durable after SyncFolder, which one commit calls once for all its
 // pictures of a folder.
@@ -50,6 +52,10 @@ class PictureFiles {
 
   // `path` below the data folder.
   absl::StatusOr<std::string> Read(const std::string& path);
+
+  // Removes files, given below the data folder, durably, and the folders of
+  // pictures that are empty then. A file that is gone is fine.
+  absl::Status Remove(const std::vector<std::string>& paths);
 
  private:
   explicit PictureFiles(const Options& options);

@@ -155,31 +155,37 @@ void RecordExport::Append(const StoredRecord& stored) {
       AppendFeature(stored);
       break;
     default:
-      AppendLines(stored);
+      if (!AppendLines(stored)) return;
       break;
   }
   ++records_;
 }
 
-void RecordExport::AppendLines(const StoredRecord& stored) {
+bool RecordExport::AppendLines(const StoredRecord& stored) {
   std::string lines;
   const absl::Status picture = AppendPredictionLines(
       stored, options_.line,
       [this](const StoredPicture& p) { return store_->ReadPicture(p); }, lines);
   if (!picture.ok()) {
+    // Removed since it was read, row first.
+    if (absl::IsNotFound(
+            store_->GetRecord(stored.record.record_id()).status())) {
+      return false;
+    }
     ++pictures_missing_;
     LogWarning("an exported record has no picture",
                {{"record", stored.record.record_id()}, {"error", picture}});
   }
   if (options_.format == v1::EXPORT_FORMAT_JSONL) {
     buffer_ += lines;
-    return;
+    return true;
   }
   for (const absl::string_view line :
        absl::StrSplit(lines, '\n', absl::SkipEmpty())) {
     absl::StrAppend(&buffer_, std::exchange(any_line_, true) ? ",\n" : "",
                     line);
   }
+  return true;
 }
 
 void RecordExport::AppendCsv(const StoredRecord& stored) {

@@ -24,7 +24,8 @@ namespace camherd::aggregator {
 //            would take for a formula begins with '
 //   geojson  a FeatureCollection (RFC 7946), a point a record, without pictures
 //
-// A picture that cannot be read is null in its line, and counted.
+// A picture that cannot be read is null in its line, and counted; a record that
+// is removed while it is read is left out.
 //
 // Not thread-safe.
 class RecordExport {
@@ -52,7 +53,8 @@ class RecordExport {
 
   absl::Status ReadMore();
   void Append(const StoredRecord& stored);
-  void AppendLines(const StoredRecord& stored);
+  // False: the record has been removed.
+  bool AppendLines(const StoredRecord& stored);
   void AppendCsv(const StoredRecord& stored);
   void AppendFeature(const StoredRecord& stored);
 

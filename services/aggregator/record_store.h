@@ -30,6 +30,7 @@ struct NewRecord {
 };
 
 struct AppendResult {
+  // 0: the record has been removed since.
   int64_t record_id = 0;
   bool already_recorded = false;
 };
@@ -81,6 +82,35 @@ struct StoredCamera {
   std::string csv_row;
 };
 
+// What there is, in bytes as the disk counts them (blocks of 4 KiB).
+struct StoreUsage {
+  int64_t picture_bytes = 0;
+  int64_t grid_bytes = 0;
+  // Of the database and its log; pages that are free are not counted, Shrink
+  // gives them back.
+  int64_t database_bytes = 0;
+  // captured_at of the oldest record, rendered_at of the first grid;
+  // infinite future: there is none.
+  absl::Time oldest_record = absl::InfiniteFuture();
+  absl::Time oldest_grid = absl::InfiniteFuture();
+};
+
+// One step of retention, small enough that appends beside it do not wait.
+struct RemovalStep {
+  // Only what is older.
+  absl::Time before = absl::InfiniteFuture();
+  // Only records with an id up to this.
+  int64_t last_record_id = INT64_MAX;
+  // Ends with the one that brings it to so many bytes of files.
+  int64_t bytes = INT64_MAX;
+  int limit = 32;
+};
+
+struct RemovedItems {
+  int64_t count = 0;
+  int64_t bytes = 0;  // Of their files.
+};
+
 // A grid and its number in the store.
 struct StoredGrid {
   v1::Grid grid;
@@ -91,9 +121,9 @@ struct StoredGrid {
 // the cursor of predictions.json. It decides whether a batch is new; it leaves
 // enrichment and the lines to others.
 //
-// (session_id, batch_seq) names a batch. The name and the manifest's digest
-// are kept for longer than the record itself, so that retention never makes a
-// batch that was recorded look new.
+// (session_id, batch_seq) names a batch. The name and the start of the
+// manifest's digest are kept for ever, longer than the record itself, so that
+// retention never makes a batch that was recorded look new.
 //
 // Errors common to all calls: kResourceExhausted, the disk is full;
 // kUnavailable, try again; kDataLoss, the store is damaged. A failed fsync
@@ -114,7 +144,7 @@ class RecordStore {
   // kAlreadyExists. kResourceExhausted also when too many wait for commit.
   virtual void Append(NewRecord record, AppendDone done) = 0;
 
-  // kNotFound, naming the id.
+  // kNotFound, naming the id and saying whether there was such a record.
   virtual absl::StatusOr<StoredRecord> GetRecord(int64_t record_id) = 0;
 
   // At most `limit` records that fit, newest capture first (ties: the later
@@ -149,12 +179,25 @@ class RecordStore {
   // The grid of that session made of those frames, if there is one.
   virtual absl::StatusOr<std::optional<v1::Grid>> FindGrid(
       const std::string& session_id, const std::string& frames_key) = 0;
-  // kAlreadyExists: FindGrid would have found one.
+  // `size_bytes` of its file. kAlreadyExists: FindGrid would have found one.
   virtual absl::Status AddGrid(const v1::Grid& grid,
-                               const std::string& frames_key) = 0;
+                               const std::string& frames_key,
+                               int64_t size_bytes) = 0;
   // Newest first, those with an id below `before`; empty `process_name`: all.
   virtual absl::StatusOr<std::vector<StoredGrid>> ListGrids(
       const std::string& process_name, int64_t before, int limit) = 0;
+
+  virtual absl::StatusOr<StoreUsage> GetUsage() = 0;
+  // Removes records, oldest capture first, with their pictures: the rows in
+  // one commit, then the files. A crash between leaves files that the next
+  // start removes. Calls one at a time.
+  virtual absl::StatusOr<RemovedItems> RemoveRecords(
+      const RemovalStep& step) = 0;
+  // The same for grids, in the order they were made.
+  virtual absl::StatusOr<RemovedItems> RemoveGrids(const RemovalStep& step) = 0;
+  // Gives a few free pages of the database back to the disk, if a sixteenth of
+  // them is free. False: there is nothing to do.
+  virtual absl::StatusOr<bool> Shrink() = 0;
 };
 
 }  // namespace camherd::aggregator

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/aggregator/sqlite_record_store.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
@@ -12,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "services/aggregator/data_layout.h"
+#include "services/aggregator/removed_batches.h"
 #include "services/aggregator/sqlite_record_store_schema.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
@@ -22,7 +25,12 @@ namespace {
 
 constexpr char kSetup[] =
     "PRAGMA page_size=16384; PRAGMA auto_vacuum=INCREMENTAL;"
-    "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON";
+    "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+    // Twice what the log has between checkpoints; else it never shrinks.
+    "PRAGMA journal_size_limit=33554432";
+
+// Of 16 KiB: what one step of shrinking gives back.
+constexpr int64_t kShrinkPages = 64;
 
 std::string BatchName(const v1::Record& record) {
   return absl::StrCat("batch ", record.batch_seq(), " of session ",
@@ -52,6 +60,10 @@ absl::StatusOr<std::unique_ptr<SqliteRecordStore>> SqliteRecordStore::Create(
                            PictureFiles::Create({.data_dir = options.data_dir,
                                                  .sync = options.sync}));
   CAMHERD_RETURN_IF_ERROR(store->Open());
+  {
+    absl::MutexLock lock(&store->removal_mu_);
+    CAMHERD_RETURN_IF_ERROR(store->RemoveDoomed());
+  }
   store->committer_ = std::thread([s = store.get()] { s->CommitLoop(); });
   return store;
 }
@@ -108,6 +120,13 @@ absl::StatusOr<std::optional<AppendResult>> SqliteRecordStore::FindBatch(
         return absl::OkStatus();
       },
       record.record.session_id(), record.record.batch_seq()));
+  if (known.has_value()) return known;
+  CAMHERD_ASSIGN_OR_RETURN(
+      const bool removed,
+      IsRemovedBatch(db, {.session_id = record.record.session_id(),
+                          .batch_seq = record.record.batch_seq(),
+                          .digest = record.manifest_sha256}));
+  if (removed) known = {.record_id = 0, .already_recorded = true};
   return known;
 }
 
@@ -225,9 +244,25 @@ absl::Status SqliteRecordStore::CommitRows(std::vector<Pending>& group) {
 absl::StatusOr<AppendResult> SqliteRecordStore::Insert(Pending& pending) {
   CAMHERD_ASSIGN_OR_RETURN(const std::optional<AppendResult> known,
                            FindBatch(*writer_, pending.record));
-  if (known.has_value()) return *known;
-
   const v1::Record& record = pending.record.record;
+  const auto path_of = [&](const Picture& picture) {
+    return absl::StrCat(
+        pending.folder, "/",
+        PictureName(record.session_id(), record.batch_seq(),
+                    picture.frame_index,
+                    record.frames(picture.frame_index).sha256()));
+  };
+  if (known.has_value()) {
+    // It came, was recorded by another call and removed, all since this call
+    // looked: its pictures are nobody's.
+    for (const Picture& picture : pending.record.pictures) {
+      if (known->record_id != 0) break;
+      CAMHERD_RETURN_IF_ERROR(Doom(path_of(picture)));
+      doomed_ = true;
+    }
+    return *known;
+  }
+
   const int64_t captured_us =
       absl::ToUnixMicros(FromProto(record.captured_at()));
   AppendResult result;
@@ -241,14 +276,10 @@ absl::StatusOr<AppendResult> SqliteRecordStore::Insert(Pending& pending) {
   CAMHERD_RETURN_IF_ERROR(
       InsertDetections(record, result.record_id, captured_us));
   for (const Picture& picture : pending.record.pictures) {
-    const std::string path =
-        absl::StrCat(pending.folder, "/",
-                     PictureName(record.session_id(), record.batch_seq(),
-                                 picture.frame_index,
-                                 record.frames(picture.frame_index).sha256()));
-    CAMHERD_RETURN_IF_ERROR(writer_->Run(
-        "INSERT INTO pictures VALUES(?,?,?,?)", result.record_id,
-        picture.frame_index, path, static_cast<int64_t>(picture.jpeg.size())));
+    CAMHERD_RETURN_IF_ERROR(
+        writer_->Run("INSERT INTO pictures VALUES(?,?,?,?)", result.record_id,
+                     picture.frame_index, path_of(picture),
+                     static_cast<int64_t>(picture.jpeg.size())));
   }
   CAMHERD_RETURN_IF_ERROR(writer_->Run(
       "INSERT INTO batches VALUES(?,?,?,?)", record.session_id(),
@@ -315,8 +346,11 @@ absl::StatusOr<StoredRecord> SqliteRecordStore::ReadRow(
 
 absl::StatusOr<StoredRecord> SqliteRecordStore::GetRecord(int64_t record_id) {
   absl::MutexLock lock(&reader_mu_);
-  absl::StatusOr<StoredRecord> stored =
-      absl::NotFoundError(absl::StrCat("there is no record ", record_id));
+  // Ids are given once, without a gap.
+  absl::StatusOr<StoredRecord> stored = absl::NotFoundError(
+      record_id >= 1 && record_id <= LastRecordId()
+          ? absl::StrCat("record ", record_id, " has been removed")
+          : absl::StrCat("there is no record ", record_id));
   CAMHERD_RETURN_IF_ERROR(reader_->Query(
       "SELECT record_id, recorded_us, record FROM records WHERE record_id=?",
       [&](const SqliteDb::Row& row) {
@@ -500,13 +534,14 @@ absl::StatusOr<std::optional<v1::Grid>> SqliteRecordStore::FindGrid(
 }
 
 absl::Status SqliteRecordStore::AddGrid(const v1::Grid& grid,
-                                        const std::string& frames_key) {
+                                        const std::string& frames_key,
+                                        int64_t size_bytes) {
   absl::MutexLock lock(&writer_mu_);
   return writer_->Run(
-      "INSERT INTO grids(session_id, frames_key, process_name, grid) "
-      "VALUES(?,?,?,?)",
+      "INSERT INTO grids(session_id, frames_key, process_name, grid, "
+      "size_bytes) VALUES(?,?,?,?,?)",
       grid.session_id(), SqliteDb::Blob{frames_key}, grid.process_name(),
-      SqliteDb::Blob{grid.SerializeAsString()});
+      SqliteDb::Blob{grid.SerializeAsString()}, size_bytes);
 }
 
 absl::StatusOr<std::vector<StoredGrid>> SqliteRecordStore::ListGrids(
@@ -525,6 +560,202 @@ absl::StatusOr<std::vector<StoredGrid>> SqliteRecordStore::ListGrids(
       },
       before, process_name, limit));
   return grids;
+}
+
+absl::StatusOr<StoreUsage> SqliteRecordStore::GetUsage() {
+  StoreUsage usage;
+  const std::string log = absl::StrCat(DatabaseFile(options_.data_dir), "-wal");
+  if (struct stat info = {}; ::stat(log.c_str(), &info) == 0) {
+    usage.database_bytes = static_cast<int64_t>(info.st_blocks) * 512;
+  }
+  absl::MutexLock lock(&reader_mu_);
+  CAMHERD_RETURN_IF_ERROR(
+      reader_->Query("SELECT picture_bytes, grid_bytes FROM usage",
+                     [&](const SqliteDb::Row& row) {
+                       usage.picture_bytes = row.Int(0);
+                       usage.grid_bytes = row.Int(1);
+                     }));
+  CAMHERD_RETURN_IF_ERROR(reader_->Query(
+      "SELECT (p.page_count - f.freelist_count) * s.page_size FROM "
+      "pragma_page_count p, pragma_freelist_count f, pragma_page_size s",
+      [&](const SqliteDb::Row& row) { usage.database_bytes += row.Int(0); }));
+  CAMHERD_RETURN_IF_ERROR(reader_->Query(
+      "SELECT min(captured_us) FROM records", [&](const SqliteDb::Row& row) {
+        if (row.IsNull(0)) return;
+        usage.oldest_record = absl::FromUnixMicros(row.Int(0));
+      }));
+  CAMHERD_RETURN_IF_ERROR(reader_->Query(
+      "SELECT grid FROM grids ORDER BY grid_id LIMIT 1",
+      [&](const SqliteDb::Row& row) -> absl::Status {
+        v1::Grid grid;
+        CAMHERD_RETURN_IF_ERROR(Parse(row, 0, "the first grid", grid));
+        usage.oldest_grid = FromProto(grid.rendered_at());
+        return absl::OkStatus();
+      }));
+  return usage;
+}
+
+absl::Status SqliteRecordStore::Doom(const std::string& path) {
+  return writer_->Run("INSERT OR IGNORE INTO doomed_files VALUES(?)", path);
+}
+
+absl::Status SqliteRecordStore::RemoveRecordRows(const RemovalStep& step,
+                                                 Removal& removal) {
+  struct Row {
+    int64_t record_id = 0;
+    RemovedBatch batch;
+  };
+  std::vector<Row> rows;
+  CAMHERD_RETURN_IF_ERROR(writer_->Query(
+      "SELECT record_id, session_id, batch_seq FROM records "
+      "WHERE captured_us < ? AND record_id <= ? "
+      "ORDER BY captured_us, record_id LIMIT ?",
+      [&](const SqliteDb::Row& row) {
+        rows.push_back({.record_id = row.Int(0),
+                        .batch = {.session_id = std::string(row.Bytes(1)),
+                                  .batch_seq = row.Int(2),
+                                  .digest = ""}});
+      },
+      absl::ToUnixMicros(step.before), step.last_record_id, step.limit));
+  std::vector<RemovedBatch> batches;
+  for (Row& row : rows) {
+    if (removal.items.bytes >= step.bytes) break;
+    CAMHERD_RETURN_IF_ERROR(writer_->Query(
+        "SELECT path, (size_bytes + 4095) / 4096 * 4096 FROM pictures "
+        "WHERE record_id=?",
+        [&](const SqliteDb::Row& picture) {
+          removal.paths.emplace_back(picture.Bytes(0));
+          removal.items.bytes += picture.Int(1);
+        },
+        row.record_id));
+    CAMHERD_RETURN_IF_ERROR(writer_->Query(
+        "DELETE FROM batches WHERE session_id=? AND batch_seq=? "
+        "RETURNING digest",
+        [&](const SqliteDb::Row& batch) {
+          row.batch.digest = std::string(batch.Bytes(0));
+          batches.push_back(row.batch);
+        },
+        row.batch.session_id, row.batch.batch_seq));
+    CAMHERD_RETURN_IF_ERROR(
+        writer_->Run("DELETE FROM records WHERE record_id=?", row.record_id));
+    ++removal.items.count;
+  }
+  return AddRemovedBatches(*writer_, batches);
+}
+
+absl::Status SqliteRecordStore::RemoveGridRows(const RemovalStep& step,
+                                               Removal& removal) {
+  std::vector<int64_t> ids;
+  CAMHERD_RETURN_IF_ERROR(writer_->Query(
+      "SELECT grid_id, grid, (size_bytes + 4095) / 4096 * 4096 FROM grids "
+      "ORDER BY grid_id LIMIT ?",
+      [&](const SqliteDb::Row& row) -> absl::Status {
+        v1::Grid grid;
+        CAMHERD_RETURN_IF_ERROR(
+            Parse(row, 1, absl::StrCat("grid ", row.Int(0)), grid));
+        if (FromProto(grid.rendered_at()) >= step.before ||
+            removal.items.bytes >= step.bytes) {
+          return absl::OkStatus();
+        }
+        ids.push_back(row.Int(0));
+        removal.paths.push_back(GridFile(grid.file_name()));
+        removal.items.bytes += row.Int(2);
+        return absl::OkStatus();
+      },
+      step.limit));
+  for (const int64_t id : ids) {
+    CAMHERD_RETURN_IF_ERROR(
+        writer_->Run("DELETE FROM grids WHERE grid_id=?", id));
+    ++removal.items.count;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RemovedItems> SqliteRecordStore::Remove(
+    absl::FunctionRef<absl::Status(Removal&)> remove_rows) {
+  absl::MutexLock removal_lock(&removal_mu_);
+  if (doomed_) CAMHERD_RETURN_IF_ERROR(RemoveDoomed());
+  Removal removal;
+  {
+    absl::MutexLock lock(&writer_mu_);
+    CAMHERD_RETURN_IF_ERROR(writer_->Transaction([&]() -> absl::Status {
+      writer_mu_.AssertHeld();
+      removal_mu_.AssertHeld();
+      for (const std::string& path : gone_) {
+        CAMHERD_RETURN_IF_ERROR(
+            writer_->Run("DELETE FROM doomed_files WHERE path=?", path));
+      }
+      CAMHERD_RETURN_IF_ERROR(remove_rows(removal));
+      for (const std::string& path : removal.paths) {
+        CAMHERD_RETURN_IF_ERROR(Doom(path));
+      }
+      return absl::OkStatus();
+    }));
+  }
+  gone_.clear();
+  Step("rows removed");
+  if (const absl::Status removed = pictures_->Remove(removal.paths);
+      !removed.ok()) {
+    doomed_ = true;
+    return removed;
+  }
+  gone_ = std::move(removal.paths);
+  Step("files removed");
+  return removal.items;
+}
+
+absl::Status SqliteRecordStore::RemoveDoomed() {
+  // Set again by whoever dooms one from here on.
+  doomed_ = false;
+  std::vector<std::string> paths;
+  absl::Status status;
+  {
+    absl::MutexLock lock(&writer_mu_);
+    status = writer_->Query(
+        "SELECT path FROM doomed_files",
+        [&](const SqliteDb::Row& row) { paths.emplace_back(row.Bytes(0)); });
+  }
+  if (status.ok()) status = pictures_->Remove(paths);
+  if (!status.ok()) {
+    doomed_ = true;
+    return status;
+  }
+  // The next commit takes their rows along.
+  gone_ = std::move(paths);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RemovedItems> SqliteRecordStore::RemoveRecords(
+    const RemovalStep& step) {
+  return Remove([&](Removal& removal) {
+    writer_mu_.AssertHeld();
+    return RemoveRecordRows(step, removal);
+  });
+}
+
+absl::StatusOr<RemovedItems> SqliteRecordStore::RemoveGrids(
+    const RemovalStep& step) {
+  return Remove([&](Removal& removal) {
+    writer_mu_.AssertHeld();
+    return RemoveGridRows(step, removal);
+  });
+}
+
+absl::StatusOr<bool> SqliteRecordStore::Shrink() {
+  absl::MutexLock lock(&writer_mu_);
+  int64_t pages = 0;
+  int64_t free = 0;
+  CAMHERD_RETURN_IF_ERROR(writer_->Query(
+      "SELECT p.page_count, f.freelist_count FROM pragma_page_count p, "
+      "pragma_freelist_count f",
+      [&](const SqliteDb::Row& row) {
+        pages = row.Int(0);
+        free = row.Int(1);
+      }));
+  if (free <= std::max(kShrinkPages, pages / 16)) return false;
+  CAMHERD_RETURN_IF_ERROR(writer_->Exec(
+      absl::StrCat("PRAGMA incremental_vacuum(", kShrinkPages, ")")));
+  return true;
 }
 
 }  // namespace camherd::aggregator

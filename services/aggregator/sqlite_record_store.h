@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "services/aggregator/picture_files.h"
@@ -32,6 +33,11 @@ namespace camherd::aggregator {
 // committed, done called. A crash before the commit leaves at most pictures no
 // row names; the batch comes again and puts the same files in their place.
 //
+// Removal goes the other way: the rows and, in the same commit, the paths of
+// their files into doomed_files; then the files; then, with the next commit,
+// the paths. So no row names a picture that retention has taken, and a crash
+// leaves no file that nobody knows of.
+//
 // Thread-safe. The destructor commits what waits.
 class SqliteRecordStore : public RecordStore {
  public:
@@ -42,7 +48,8 @@ class SqliteRecordStore : public RecordStore {
     // Records in one transaction.
     size_t max_group = 128;
     // Seams for tests: told the name of each step done ("pictures written",
-    // "group inserted", "group committed"), and PictureFiles::Options::sync.
+    // "group inserted", "group committed", "rows removed", "files removed"),
+    // and PictureFiles::Options::sync.
     std::function<void(absl::string_view step)> step_hook = nullptr;
     std::function<int(int fd)> sync = nullptr;
     // Told the size of each group committed.
@@ -76,10 +83,14 @@ class SqliteRecordStore : public RecordStore {
   absl::Status PutCameras(const std::vector<StoredCamera>& cameras) override;
   absl::StatusOr<std::optional<v1::Grid>> FindGrid(
       const std::string& session_id, const std::string& frames_key) override;
-  absl::Status AddGrid(const v1::Grid& grid,
-                       const std::string& frames_key) override;
+  absl::Status AddGrid(const v1::Grid& grid, const std::string& frames_key,
+                       int64_t size_bytes) override;
   absl::StatusOr<std::vector<StoredGrid>> ListGrids(
       const std::string& process_name, int64_t before, int limit) override;
+  absl::StatusOr<StoreUsage> GetUsage() override;
+  absl::StatusOr<RemovedItems> RemoveRecords(const RemovalStep& step) override;
+  absl::StatusOr<RemovedItems> RemoveGrids(const RemovalStep& step) override;
+  absl::StatusOr<bool> Shrink() override;
 
  private:
   // A record whose pictures are on disk and that waits for its row.
@@ -106,6 +117,21 @@ class SqliteRecordStore : public RecordStore {
   absl::Status InsertDetections(const v1::Record& record, int64_t record_id,
                                 int64_t captured_us)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+  // Rows in one commit, then their files.
+  struct Removal {
+    RemovedItems items;
+    std::vector<std::string> paths;
+  };
+  absl::StatusOr<RemovedItems> Remove(
+      absl::FunctionRef<absl::Status(Removal&)> remove_rows);
+  absl::Status RemoveRecordRows(const RemovalStep& step, Removal& removal)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+  absl::Status RemoveGridRows(const RemovalStep& step, Removal& removal)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+  absl::Status Doom(const std::string& path)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
+  // Removes all files whose rows were removed.
+  absl::Status RemoveDoomed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(removal_mu_);
   absl::StatusOr<StoredRecord> ReadRow(const SqliteDb::Row& row)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_);
   void Step(absl::string_view step) {
@@ -122,6 +148,14 @@ class SqliteRecordStore : public RecordStore {
 
   absl::Mutex reader_mu_;
   std::unique_ptr<SqliteDb> reader_ ABSL_GUARDED_BY(reader_mu_);
+
+  // Before writer_mu_.
+  absl::Mutex removal_mu_;
+  // Files that are gone and still in doomed_files: the next commit takes their
+  // rows along.
+  std::vector<std::string> gone_ ABSL_GUARDED_BY(removal_mu_);
+  // doomed_files has more than those.
+  std::atomic<bool> doomed_{false};
 
   absl::Mutex queue_mu_;
   std::vector<Pending> queue_ ABSL_GUARDED_BY(queue_mu_);

@@ -15,6 +15,12 @@
 //   cursor      how far predictions.json is written; one row
 //   cameras     camherd.v1.Camera and its last row in the CSV
 //   grids       camherd.v1.Grid
+//   usage       bytes of pictures and grids there are, in blocks of 4 KiB as
+//               the disk counts them; one row, kept by triggers
+//   removed_batches  names of batches whose records were removed, 256 a row;
+//               see removed_batches.h
+//   doomed_files  files below <data> whose rows were removed and that may still
+//               be there
 //
 // Times are microseconds since 1970, UTC.
 namespace camherd::aggregator {
@@ -92,6 +98,35 @@ CREATE INDEX grids_process ON grids(process_name, grid_id);
     R"sql(
 ALTER TABLE cursor ADD COLUMN rotated INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE cursor ADD COLUMN newest_us INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE grids ADD COLUMN size_bytes INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE removed_batches(
+  session_id TEXT NOT NULL,
+  row INTEGER NOT NULL,
+  digests BLOB NOT NULL,
+  PRIMARY KEY(session_id, row)) WITHOUT ROWID;
+CREATE TABLE doomed_files(path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE usage(
+  id INTEGER PRIMARY KEY CHECK(id = 1),
+  picture_bytes INTEGER NOT NULL,
+  grid_bytes INTEGER NOT NULL);
+INSERT INTO usage SELECT 1, coalesce(sum((size_bytes + 4095) / 4096 * 4096), 0),
+  0 FROM pictures;
+CREATE TRIGGER pictures_added AFTER INSERT ON pictures BEGIN
+  UPDATE usage SET
+    picture_bytes = picture_bytes + (NEW.size_bytes + 4095) / 4096 * 4096;
+END;
+CREATE TRIGGER pictures_removed AFTER DELETE ON pictures BEGIN
+  UPDATE usage SET
+    picture_bytes = picture_bytes - (OLD.size_bytes + 4095) / 4096 * 4096;
+END;
+CREATE TRIGGER grids_added AFTER INSERT ON grids BEGIN
+  UPDATE usage SET
+    grid_bytes = grid_bytes + (NEW.size_bytes + 4095) / 4096 * 4096;
+END;
+CREATE TRIGGER grids_removed AFTER DELETE ON grids BEGIN
+  UPDATE usage SET
+    grid_bytes = grid_bytes - (OLD.size_bytes + 4095) / 4096 * 4096;
+END;
 )sql",
 };
 

@@ -451,6 +451,37 @@ TEST_F(AggregatorServiceTest, WhatIsNotBuiltYetSaysSo) {
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
 }
 
+TEST_F(AggregatorServiceTest, ARemovedRecordIsNotFoundAndItsBatchIsKnown) {
+  for (int batch = 1; batch <= 3; ++batch) {
+    ASSERT_THAT(Add(MakeHeader("s", batch), {0}), IsOk());
+  }
+  v1::ListRecordsRequest list;
+  list.set_page_size(1);
+  const auto first = Call(&v1::AggregatorService::Stub::ListRecords, list);
+  list.set_page_token(first->next_page_token());
+  const auto second = Call(&v1::AggregatorService::Stub::ListRecords, list);
+  EXPECT_EQ(second->records(0).record_id(), 2);
+  ASSERT_EQ(store_->RemoveRecords({.limit = 2})->count, 2);
+
+  // The token's record, and all that is older, is gone.
+  EXPECT_EQ(
+      Call(&v1::AggregatorService::Stub::ListRecords, list)->records_size(), 0);
+  v1::GetRecordRequest get;
+  get.set_record_id(2);
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::GetRecord, get),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr("record 2 has been removed")));
+  v1::GetRecordImageRequest image;
+  image.set_record_id(2);
+  EXPECT_THAT(Call(&v1::AggregatorService::Stub::GetRecordImage, image),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr("record 2 has been removed")));
+  const auto again = Add(MakeHeader("s", 2), {0});
+  ASSERT_THAT(again, IsOk());
+  EXPECT_TRUE(again->already_recorded());
+  EXPECT_EQ(again->record_id(), 0);
+}
+
 TEST_F(AggregatorServiceTest, AnExportHasTheLinesOfTheFile) {
   for (int batch = 1; batch <= 3; ++batch) {
     ASSERT_THAT(Add(MakeHeader("s", batch), {0}), IsOk());

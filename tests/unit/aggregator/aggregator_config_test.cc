@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/aggregator/aggregator_testing.h"
@@ -63,6 +64,39 @@ TEST(AggregatorConfigTest, TheReserveIsNotAboveTheWatermark) {
   EXPECT_THAT(Load("aggregator:\n  low_disk_bytes: 1MiB\n"),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("full_disk_bytes")));
+}
+
+TEST(AggregatorConfigTest, RetentionIsOffAndInfiniteUnlessSet) {
+  const auto config = Load("{}");
+  ASSERT_THAT(config, IsOk());
+  EXPECT_EQ(config->predictions_rotate_bytes, 0);
+  EXPECT_EQ(config->retention_age, absl::InfiniteDuration());
+  EXPECT_EQ(config->retention_bytes, 0);
+  EXPECT_EQ(Load("aggregator:\n  retention_seconds: 86400\n")->retention_age,
+            absl::Hours(24));
+}
+
+TEST(AggregatorConfigTest, RetentionLeavesRoomForTheLogOfTheDatabase) {
+  EXPECT_THAT(Load("aggregator:\n  retention_bytes: 63MiB\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("at least 64 MiB")));
+}
+
+TEST(AggregatorConfigTest, RetentionByBytesNeedsRotation) {
+  for (const char* rotate : {"0", "300MiB"}) {
+    EXPECT_THAT(Load(absl::StrCat("aggregator:\n  retention_bytes: 1GiB\n"
+                                  "  predictions_rotate_bytes: ",
+                                  rotate, "\n")),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("retention_bytes"),
+                               HasSubstr("predictions_rotate_bytes"))));
+  }
+  EXPECT_THAT(Load("aggregator:\n  retention_bytes: 1GiB\n"
+                   "  predictions_rotate_bytes: 256MiB\n"),
+              IsOk());
+  EXPECT_THAT(Load("aggregator:\n  retention_bytes: 1GiB\n"
+                   "  predictions_file: false\n"),
+              IsOk());
 }
 
 TEST(AggregatorConfigTest, AnUnknownKeyIsAnError) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -164,6 +165,59 @@ INSTANTIATE_TEST_SUITE_P(
                       Crash{"FileRenamedLater", "file renamed", 3, true},
                       Crash{"FileRotated", "file rotated", 2, true}),
     [](const auto& info) { return info.param.name; });
+
+// Files below `dir` that end in .jpg.
+int Pictures(const std::string& dir) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir)) {
+    if (entry.path().extension() == ".jpg") ++count;
+  }
+  return count;
+}
+
+class RemovalCrashTest : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(RemovalCrashTest, AfterItNoRecordLacksAPictureAndNoFileIsLeft) {
+  TempDir dir;
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    RecordAll(dir.path(), nullptr, false, -1);
+    FakeClock clock;
+    SqliteRecordStore::Options options;
+    options.data_dir = dir.path();
+    options.step_hook = [](absl::string_view step) {
+      if (step == GetParam()) ::_exit(kCrashed);
+    };
+    const auto store = SqliteRecordStore::Create(options, clock).value();
+    if (!store->RemoveRecords({.limit = 2}).ok()) ::_exit(1);
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(WEXITSTATUS(status), kCrashed);
+  EXPECT_EQ(Pictures(dir.path()), GetParam() == "rows removed" ? 6 : 2);
+
+  FakeClock clock;
+  const auto store =
+      SqliteRecordStore::Create({.data_dir = dir.path()}, clock).value();
+  EXPECT_EQ(Pictures(dir.path()), 2);
+  EXPECT_EQ(store->RecordsAfter({}, 0, 10)->size(), 1U);
+  for (int i = 1; i <= kBatches; ++i) {
+    EXPECT_TRUE(AppendAndWait(*store, MakeNewRecord(MakeHeader("s", i)))
+                    ->already_recorded);
+  }
+  EXPECT_EQ(Pictures(dir.path()), 2);
+  EXPECT_EQ(store->RemoveRecords({})->count, 1);
+  EXPECT_EQ(Pictures(dir.path()), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Steps, RemovalCrashTest,
+                         ::testing::Values("rows removed", "files removed"),
+                         [](const auto& info) {
+                           return info.param == "rows removed" ? "RowsRemoved"
+                                                               : "FilesRemoved";
+                         });
 
 TEST(CrashTest, TheLockOfAProcessThatIsGoneIsFree) {
   TempDir dir;

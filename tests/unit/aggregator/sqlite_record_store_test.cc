@@ -8,12 +8,17 @@
 
 #include <atomic>
 #include <cerrno>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/types/span.h"
 #include "services/aggregator/data_layout.h"
+#include "services/aggregator/sqlite_record_store_schema.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -281,6 +286,100 @@ TEST_F(SqliteRecordStoreTest, RefusesAStoreOfANewerProgram) {
                        HasSubstr("has schema version 99")));
 }
 
+TEST_F(SqliteRecordStoreTest, AStoreOfVersionOneIsBroughtUpToDate) {
+  store_ = nullptr;
+  const std::string path = DatabaseFile(dir_.path());
+  ASSERT_TRUE(std::filesystem::remove(path));
+  {
+    auto db = SqliteDb::Open(path, "PRAGMA page_size=16384").value();
+    ASSERT_THAT(db->Migrate(absl::MakeConstSpan(kMigrations, 1)), IsOk());
+    v1::Record record;
+    record.set_session_id("s");
+    record.set_batch_seq(1);
+    ASSERT_THAT(db->Run("INSERT INTO records VALUES(1,'s',1,'c',7,8,?)",
+                        SqliteDb::Blob{record.SerializeAsString()}),
+                IsOk());
+    ASSERT_THAT(
+        db->Exec("INSERT INTO pictures VALUES(1,0,'records/a.jpg',100);"
+                 "INSERT INTO pictures VALUES(1,1,'records/b.jpg',5000);"
+                 "INSERT INTO cursor VALUES(1,2,3000,1)"),
+        IsOk());
+  }
+  Open();
+  EXPECT_EQ(Pragma("user_version"), 2);
+  EXPECT_EQ(store_->GetRecord(1)->record.session_id(), "s");
+  EXPECT_EQ(store_->GetUsage()->picture_bytes, 3 * 4096);
+  EXPECT_EQ(store_->GetUsage()->oldest_record, absl::FromUnixMicros(7));
+  const PredictionsCursor cursor = store_->GetCursor().value();
+  EXPECT_EQ(cursor.generation, 2);
+  EXPECT_EQ(cursor.offset, 3000);
+  EXPECT_EQ(cursor.last_record_id, 1);
+  EXPECT_EQ(cursor.rotated, 0);
+  EXPECT_EQ(Append(MakeHeader("s", 2)).record_id, 2);
+  EXPECT_EQ(store_->GetUsage()->picture_bytes, 5 * 4096);
+}
+
+TEST_F(SqliteRecordStoreTest, UsageFollowsRecordsAndGrids) {
+  EXPECT_EQ(store_->GetUsage()->oldest_record, absl::InfiniteFuture());
+  EXPECT_EQ(store_->GetUsage()->oldest_grid, absl::InfiniteFuture());
+  Append(MakeHeader("s", 2));
+  Append(MakeHeader("s", 1));
+  v1::Grid grid;
+  grid.set_file_name("a.jpg");
+  *grid.mutable_rendered_at() = ToProto(FirstFrame());
+  ASSERT_THAT(store_->AddGrid(grid, "k", 4097), IsOk());
+  Open();
+  StoreUsage usage = store_->GetUsage().value();
+  EXPECT_EQ(usage.picture_bytes, 4 * 4096);
+  EXPECT_EQ(usage.grid_bytes, 2 * 4096);
+  EXPECT_GT(usage.database_bytes, 16384);
+  EXPECT_EQ(usage.oldest_record, FirstFrame());
+  EXPECT_EQ(usage.oldest_grid, FirstFrame());
+  const RemovedItems removed = store_->RemoveRecords({.limit = 1}).value();
+  EXPECT_EQ(removed.count, 1);
+  EXPECT_EQ(removed.bytes, 2 * 4096);
+  EXPECT_EQ(store_->RemoveGrids({})->count, 1);
+  usage = store_->GetUsage().value();
+  EXPECT_EQ(usage.picture_bytes, 2 * 4096);
+  EXPECT_EQ(usage.grid_bytes, 0);
+  EXPECT_EQ(usage.oldest_record, FirstFrame() + absl::Seconds(30));
+}
+
+TEST_F(SqliteRecordStoreTest, ABatchRemovedWhileItComesAgainLeavesNoPictures) {
+  // The second call looks before the first is recorded, and writes its
+  // pictures when the record has been removed.
+  std::atomic<int> written = 0;
+  SqliteRecordStore::Options options;
+  absl::Notification removed;
+  options.step_hook = [&](absl::string_view step) {
+    if (step == "pictures written" && ++written == 1) {
+      removed.WaitForNotification();
+    }
+  };
+  Open(options);
+  absl::StatusOr<AppendResult> second;
+  std::thread late([&] {
+    second = AppendAndWait(*store_, MakeNewRecord(MakeHeader("s", 1)));
+  });
+  while (written.load() == 0) std::this_thread::yield();
+  EXPECT_FALSE(Append(MakeHeader("s", 1)).already_recorded);
+  EXPECT_EQ(store_->RemoveRecords({})->count, 1);
+  // As if they were written only now.
+  const v1::AddBatchResultHeader header = MakeHeader("s", 1);
+  const std::string path = absl::StrCat(
+      dir_.path(), "/", PictureFolder(FirstFrame()), "/",
+      PictureName("s", 1, 0, header.manifest().frames(0).sha256()));
+  std::filesystem::create_directories(
+      std::filesystem::path(path).parent_path());
+  testing::WriteText(path, "late");
+  removed.Notify();
+  late.join();
+  ASSERT_THAT(second, IsOk());
+  EXPECT_TRUE(second->already_recorded);
+  EXPECT_EQ(store_->RemoveRecords({})->count, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST_F(SqliteRecordStoreTest, AFileThatIsNoDatabaseIsNamed) {
   store_ = nullptr;
   testing::WriteText(DatabaseFile(dir_.path()), std::string(20000, 'x'));
@@ -293,11 +392,11 @@ TEST_F(SqliteRecordStoreTest, GridsAreListedNewestFirstAndFoundByTheirFrames) {
   grid.set_session_id("s");
   grid.set_process_name("demo");
   grid.set_file_name("a.jpg");
-  ASSERT_THAT(store_->AddGrid(grid, "k1"), IsOk());
-  EXPECT_THAT(store_->AddGrid(grid, "k1"),
+  ASSERT_THAT(store_->AddGrid(grid, "k1", 5000), IsOk());
+  EXPECT_THAT(store_->AddGrid(grid, "k1", 5000),
               StatusIs(absl::StatusCode::kAlreadyExists));
   grid.set_file_name("b.jpg");
-  ASSERT_THAT(store_->AddGrid(grid, "k2"), IsOk());
+  ASSERT_THAT(store_->AddGrid(grid, "k2", 5000), IsOk());
   EXPECT_EQ(store_->FindGrid("s", "k1").value()->file_name(), "a.jpg");
   EXPECT_FALSE(store_->FindGrid("s", "k3").value().has_value());
   const auto grids = store_->ListGrids("demo", INT64_MAX, 10).value();
