@@ -53,11 +53,11 @@ void DiskWatch::Stop() {
   changed_ = nullptr;
 }
 
-void DiskWatch::Start(std::function<void(bool)> changed) {
+void DiskWatch::Start(std::function<void(const std::string&)> changed) {
   {
     absl::MutexLock lock(&mu_);
     changed_ = std::move(changed);
-    changed_(ready_);
+    changed_(reason_);
   }
   thread_ = std::thread([this] {
     while (true) {
@@ -85,8 +85,9 @@ void DiskWatch::Poll() {
   if (!free.ok()) {
     reason_ = std::string(free.status().message());
   } else if (free_ < options_.low_bytes) {
-    reason_ = absl::StrCat("the disk is low: ", free_, " bytes free, wanted ",
-                           options_.low_bytes);
+    reason_ = absl::StrCat(
+        "the disk is low: ", free_, " bytes free, wanted ", options_.low_bytes,
+        options_.advice.empty() ? "" : "; ", options_.advice);
   } else if (!writes.ok()) {
     reason_ = absl::StrCat("the disk takes no file: ", writes.message());
   }
@@ -100,7 +101,7 @@ void DiskWatch::Poll() {
     LogWarning("not ready for the disk",
                {{"path", options_.path}, {"reason", reason_}});
   }
-  if (changed_) changed_(ready);
+  if (changed_) changed_(reason_);
 }
 
 bool DiskWatch::ready() const {

@@ -31,6 +31,8 @@ class DiskWatch {
     int64_t low_bytes = int64_t{512} << 20;
     int64_t full_bytes = int64_t{64} << 20;
     absl::Duration poll_interval = absl::Seconds(5);
+    // Told beside the free bytes, such as what could make room.
+    std::string advice = {};
     // Delay sent with a refusal.
     absl::Duration retry_delay = absl::Seconds(5);
     // Seam for tests: free bytes at `path`.
@@ -42,9 +44,9 @@ class DiskWatch {
   DiskWatch(const Options& options, AggregatorMetrics& metrics);
   ~DiskWatch();
 
-  // Begins to look every `poll_interval`; `changed` is told at once and
-  // whenever ready() changes.
-  void Start(std::function<void(bool ready)> changed);
+  // Begins to look every `poll_interval`; `changed` is told reason() at once
+  // and whenever ready() changes.
+  void Start(std::function<void(const std::string& reason)> changed);
 
   // Ends the looking; `changed` is not called again. May be called twice.
   void Stop();
@@ -68,7 +70,7 @@ class DiskWatch {
   bool ready_ ABSL_GUARDED_BY(mu_) = true;
   std::string reason_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::function<void(bool)> changed_ ABSL_GUARDED_BY(mu_);
+  std::function<void(const std::string&)> changed_ ABSL_GUARDED_BY(mu_);
 
   std::thread thread_;
 };

@@ -48,6 +48,11 @@ absl::Status Serve(const AggregatorConfig& config) {
   disk_options.full_bytes = config.full_disk_bytes;
   disk_options.poll_interval = config.disk_poll;
   disk_options.retry_delay = config.retry_delay;
+  disk_options.advice =
+      config.retention_bytes == 0 &&
+              config.retention_age == absl::InfiniteDuration()
+          ? "nothing is removed by itself (retention_bytes, retention_seconds)"
+          : "what retention leaves is more than the disk has beside the rest";
   DiskWatch disk(disk_options, metrics);
   SqliteRecordStore::Options store_options;
   store_options.data_dir = config.data_dir;
@@ -99,7 +104,9 @@ absl::Status Serve(const AggregatorConfig& config) {
       GrpcServer::Start(
           {.listen = config.listen, .reflection = config.reflection},
           {&service}, {v1::AggregatorService::service_full_name()}));
-  disk.Start([&server](bool ready) { server->SetServing(ready); });
+  disk.Start([&server](const std::string& reason) {
+    server->SetServing(reason.empty(), reason);
+  });
   LogInfo("serving",
           {{"grpc", server->address()}, {"metrics", exporter->address()}});
 

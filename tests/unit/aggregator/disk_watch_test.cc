@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "services/common/retry_delay.h"
@@ -32,10 +33,11 @@ TEST(DiskWatchTest, BelowTheWatermarkIsNotReadyAndBelowTheReserveRefuses) {
   options.full_bytes = 100;
   options.poll_interval = absl::Hours(1);
   options.retry_delay = absl::Seconds(7);
+  options.advice = "make room";
   options.free_bytes = [&free](const std::string&) { return free; };
   DiskWatch disk(options, *metrics);
-  std::vector<bool> told;
-  disk.Start([&told](bool ready) { told.push_back(ready); });
+  std::vector<std::string> told;
+  disk.Start([&told](const std::string& reason) { told.push_back(reason); });
 
   free = 499;
   disk.Poll();
@@ -53,7 +55,10 @@ TEST(DiskWatchTest, BelowTheWatermarkIsNotReadyAndBelowTheReserveRefuses) {
   disk.Poll();
   EXPECT_FALSE(disk.ready());
   disk.Stop();
-  EXPECT_THAT(told, ElementsAre(true, false, true, false));
+  EXPECT_THAT(
+      told,
+      ElementsAre("", "the disk is low: 499 bytes free, wanted 500; make room",
+                  "", "gone"));
 }
 
 TEST(DiskWatchTest, IsNotReadyWhileNoFileCanBeWrittenAndSaysWhy) {
