@@ -42,17 +42,23 @@ std::string HelpLines(const ServiceOption& option) {
   constexpr absl::string_view kIndent = "\n                   ";
   return absl::StrFormat(
       "  %-15s  %s\n",
-      absl::StrCat("--", option.name, option.value.empty() ? "" : " ",
-                   option.value),
+      option.name.empty()
+          ? option.value
+          : absl::StrCat("--", option.name, option.value.empty() ? "" : " ",
+                         option.value),
       absl::StrReplaceAll(option.help, {{"\n", kIndent}}));
 }
 
 void PrintHelp(const std::string& program, absl::string_view description,
                const std::vector<ServiceOption>& own) {
   std::string own_lines;
-  for (const ServiceOption& option : own) own_lines += HelpLines(option);
+  std::string argument;
+  for (const ServiceOption& option : own) {
+    own_lines += HelpLines(option);
+    if (option.name.empty()) argument = absl::StrCat(" ", option.value);
+  }
   std::printf(
-      "Usage: %s [options]\n"
+      "Usage: %s [options]%s\n"
       "%s\n\n"
       "  --config FILE    configuration, see deploy/config/camherd.yaml; left\n"
       "                   out: defaults and the environment only\n"
@@ -64,7 +70,8 @@ void PrintHelp(const std::string& program, absl::string_view description,
       "  --version        print the version and exit\n\n"
       "CAMHERD_<SECTION>_<KEY> in the environment overrides <section>.<key>\n"
       "of the configuration. SIGTERM and SIGINT stop the service.\n",
-      program.c_str(), std::string(description).c_str(), own_lines.c_str());
+      program.c_str(), argument.c_str(), std::string(description).c_str(),
+      own_lines.c_str());
 }
 
 std::string Absolute(const std::string& path) {
@@ -103,7 +110,13 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
       {"help", no_argument, nullptr, kHelp},
       {"version", no_argument, nullptr, kVersion}};
   int code = kOwn;
+  const ServiceOption* argument = nullptr;
   for (const ServiceOption& extra : own) {
+    if (extra.name.empty()) {
+      argument = &extra;
+      ++code;
+      continue;
+    }
     options.push_back({extra.name.c_str(),
                        extra.value.empty() ? no_argument : required_argument,
                        nullptr, code++});
@@ -117,7 +130,11 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
     // The argument getopt_long looks at, for messages.
     const int index = optind == 0 ? 1 : optind;
     const int option = getopt_long(argc, argv, "+:", options.data(), nullptr);
-    if (option == -1) break;
+    if (option == -1) {
+      if (argument == nullptr || optind >= argc || args.own.contains("")) break;
+      args.own[""] = argv[optind++];
+      continue;
+    }
     if (option >= kOwn) {
       const ServiceOption& given = own[static_cast<size_t>(option - kOwn)];
       args.own[given.name] = optarg == nullptr ? "" : optarg;
@@ -157,6 +174,10 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
   if (optind < argc) {
     return Wrong(program, absl::StrCat("unexpected argument ", argv[optind],
                                        "; see --help"));
+  }
+  if (argument != nullptr && !args.check_config && !args.own.contains("")) {
+    return Wrong(program,
+                 absl::StrCat(argument->value, " is missing; see --help"));
   }
 
   const YamlConfig::Environment environment = YamlConfig::ProcessEnvironment();

@@ -16,7 +16,8 @@ namespace camherd {
 
 // An option that one service has beside those of all.
 struct ServiceOption {
-  // Without dashes.
+  // Without dashes. Empty: the argument without an option, which is needed, and
+  // which may stand before the options too.
   std::string name;
   // What its value is called in --help; empty: it takes none.
   std::string value = {};

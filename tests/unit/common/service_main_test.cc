@@ -225,5 +225,24 @@ TEST_F(ServiceMainTest, SecretsOnTheConfigurationPathDoNotReachTheLog) {
   EXPECT_THAT(err_, Not(HasSubstr("canary")));
 }
 
+TEST_F(ServiceMainTest, AnArgumentWithoutOptionStandsWhereItLikes) {
+  const std::vector<ServiceOption> own = {
+      {.name = "", .value = "FILE", .help = "a file"},
+      {.name = "form", .value = "FORM", .help = "its form"}};
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"-", "--form", "x"}, {"--form", "x", "-"}}) {
+    ServiceArgs args = Start(arguments, own);
+    EXPECT_FALSE(args.done) << err_;
+    EXPECT_THAT(args.own, ElementsAre(Pair("", "-"), Pair("form", "x")));
+  }
+  EXPECT_EQ(Start({"--form", "x"}, own).exit_code, 2);
+  EXPECT_THAT(err_, HasSubstr("FILE is missing"));
+  EXPECT_EQ(Start({"a", "b"}, own).exit_code, 2);
+  EXPECT_THAT(err_, HasSubstr("unexpected argument b"));
+  Start({"--help"}, own);
+  EXPECT_THAT(out_, AllOf(HasSubstr("[options] FILE\n"),
+                          HasSubstr("  FILE             a file\n")));
+}
+
 }  // namespace
 }  // namespace camherd
