@@ -21,6 +21,7 @@
 #include "services/common/grpc_client.h"
 #include "services/common/grpc_server.h"
 #include "services/common/grpc_status.h"
+#include "services/common/status_macros.h"
 
 namespace camherd::gateway {
 namespace {
@@ -161,6 +162,13 @@ class BackendClients::Impl {
     return Translate(status, context, "capture", options_.probe_timeout);
   }
 
+  absl::StatusOr<PieceReader> Export(const v1::ExportRecordsRequest& request) {
+    // shared_ptr since std::function wants to be copyable.
+    auto call = std::make_shared<ExportCall>(*this, request);
+    CAMHERD_RETURN_IF_ERROR(call->ReadFirst());
+    return [call] { return call->Next(); };
+  }
+
   Health CheckHealth() {
     struct Check {
       grpc::ClientContext context;
@@ -233,6 +241,54 @@ class BackendClients::Impl {
    private:
     Impl& impl_;
     grpc::ClientContext& context_;
+  };
+
+  // An ExportRecords under way; cancelled if it goes before its end.
+  class ExportCall {
+   public:
+    ExportCall(Impl& impl, const v1::ExportRecordsRequest& request)
+        : impl_(impl), active_(impl, context_) {
+      SetDeadline(context_, impl_.options_.stream_timeout);
+      reader_ = impl_.aggregator_->ExportRecords(&context_, request);
+    }
+    ~ExportCall() {
+      if (ended_) return;
+      context_.TryCancel();
+      (void)reader_->Finish();
+    }
+
+    absl::Status ReadFirst() {
+      CAMHERD_ASSIGN_OR_RETURN(first_, Read());
+      return absl::OkStatus();
+    }
+    absl::StatusOr<std::string> Next() {
+      if (!first_.empty()) return std::exchange(first_, std::string());
+      return Read();
+    }
+
+   private:
+    // "" at the end.
+    absl::StatusOr<std::string> Read() {
+      v1::ExportRecordsResponse response;
+      while (!ended_ && reader_->Read(&response)) {
+        if (!response.chunk().empty()) {
+          return std::move(*response.mutable_chunk());
+        }
+      }
+      if (ended_) return std::string();
+      ended_ = true;
+      const grpc::Status status = reader_->Finish();
+      if (status.ok()) return std::string();
+      return Translate(status, context_, "aggregator",
+                       impl_.options_.stream_timeout);
+    }
+
+    Impl& impl_;
+    grpc::ClientContext context_;
+    Active active_;
+    std::unique_ptr<grpc::ClientReader<v1::ExportRecordsResponse>> reader_;
+    std::string first_;
+    bool ended_ = false;
   };
 
   const Options options_;
@@ -335,6 +391,10 @@ absl::StatusOr<v1::GetRecordImageResponse> BackendClients::GetRecordImage(
     const v1::GetRecordImageRequest& request) {
   return impl_->Aggregator(&v1::AggregatorService::Stub::GetRecordImage,
                            request, impl_->options().timeout);
+}
+absl::StatusOr<BackendClients::PieceReader> BackendClients::ExportRecords(
+    const v1::ExportRecordsRequest& request) {
+  return impl_->Export(request);
 }
 absl::StatusOr<v1::ListGridsResponse> BackendClients::ListGrids(
     const v1::ListGridsRequest& request) {

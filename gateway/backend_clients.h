@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ class BackendClients {
     absl::Duration detect_timeout = absl::Seconds(30);
     // A probe looks at pictures for 20 s, and may wait 30 s before.
     absl::Duration probe_timeout = absl::Seconds(60);
+    // ExportRecords, which takes as long as its reader.
+    absl::Duration stream_timeout = absl::Hours(1);
     // The health check behind /readyz.
     absl::Duration health_timeout = absl::Seconds(1);
   };
@@ -75,6 +78,13 @@ class BackendClients {
   absl::StatusOr<v1::Record> GetRecord(const v1::GetRecordRequest& request);
   absl::StatusOr<v1::GetRecordImageResponse> GetRecordImage(
       const v1::GetRecordImageRequest& request);
+  // Gives the next piece of a file, "" at its end.
+  using PieceReader = std::function<absl::StatusOr<std::string>()>;
+  // Answers when there is a first piece: a request that is refused has none.
+  // The call ends with the last copy of the reader, which these clients must
+  // outlive.
+  absl::StatusOr<PieceReader> ExportRecords(
+      const v1::ExportRecordsRequest& request);
   absl::StatusOr<v1::ListGridsResponse> ListGrids(
       const v1::ListGridsRequest& request);
   absl::StatusOr<v1::ListCamerasResponse> ListCameras(

@@ -77,6 +77,11 @@ struct Connection {
   uint64_t content_length = 0;
   std::string answer;
   size_t written = 0;
+  // An answer that is sent as it is made. shared_ptr: its maker has it too.
+  std::shared_ptr<ConnectionFront::Stream> stream;
+  bool stream_ended = false;
+  // Of it, since the deadline was set.
+  size_t taken = 0;
   size_t lingered = 0;
   // Share of the front's buffered_ that is this connection's.
   size_t charged = 0;
@@ -95,7 +100,16 @@ class ConnectionFront::Loop {
   }
 
   absl::Status Start(std::vector<ListenSocket> sockets);
-  void Post(uint64_t id, std::string bytes);
+  // A whole answer, or with `stream` a piece of it.
+  struct Mail {
+    enum class End { kNone, kWhole, kBroken };
+    uint64_t id = 0;
+    std::string bytes = {};
+    std::shared_ptr<Stream> stream = nullptr;  // Of its first piece.
+    bool is_piece = false;
+    End end = End::kNone;
+  };
+  void Post(Mail mail);
   void Stop(absl::Duration drain);
 
  private:
@@ -123,6 +137,7 @@ class ConnectionFront::Loop {
   void BodyComplete(Connection& connection);
   void Refuse(Connection& connection, const Refusal& refusal);
   void StartAnswer(Connection& connection, std::string bytes);
+  void TakePiece(Connection& connection, Mail mail);
   void Write(Connection& connection);
   void StartLinger(Connection& connection);
   void Expire();
@@ -145,7 +160,8 @@ class ConnectionFront::Loop {
   std::thread thread_;
 
   absl::Mutex mu_;
-  std::vector<std::pair<uint64_t, std::string>> mail_ ABSL_GUARDED_BY(mu_);
+  std::vector<Mail> mail_ ABSL_GUARDED_BY(mu_);
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // Nobody reads mail_ any more.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::Duration drain_until_ ABSL_GUARDED_BY(mu_) = absl::ZeroDuration();
 };
@@ -163,12 +179,16 @@ absl::Status ConnectionFront::Loop::Start(std::vector<ListenSocket> sockets) {
   return absl::OkStatus();
 }
 
-void ConnectionFront::Loop::Post(uint64_t id, std::string bytes) {
+void ConnectionFront::Loop::Post(Mail mail) {
   {
     absl::MutexLock lock(&mu_);
-    mail_.emplace_back(id, std::move(bytes));
+    if (!ended_) {
+      mail_.push_back(std::move(mail));
+      Wake();
+      return;
+    }
   }
-  Wake();
+  if (mail.stream != nullptr) mail.stream->Close();
 }
 
 void ConnectionFront::Loop::Stop(absl::Duration drain) {
@@ -247,17 +267,27 @@ void ConnectionFront::Loop::Run() {
     Expire();
   }
   while (!connections_.empty()) Close(*connections_.begin()->second);
+  {
+    absl::MutexLock lock(&mu_);
+    ended_ = true;
+  }
+  TakeMail();
 }
 
 void ConnectionFront::Loop::TakeMail() {
-  std::vector<std::pair<uint64_t, std::string>> mail;
+  std::vector<Mail> all;
   {
     absl::MutexLock lock(&mu_);
-    mail.swap(mail_);
+    all.swap(mail_);
   }
-  for (auto& [id, bytes] : mail) {
-    if (const auto it = connections_.find(id); it != connections_.end()) {
-      StartAnswer(*it->second, std::move(bytes));
+  for (Mail& mail : all) {
+    const auto it = connections_.find(mail.id);
+    if (it == connections_.end()) {
+      if (mail.stream != nullptr) mail.stream->Close();
+    } else if (mail.is_piece) {
+      TakePiece(*it->second, std::move(mail));
+    } else {
+      StartAnswer(*it->second, std::move(mail.bytes));
     }
   }
 }
@@ -339,6 +369,16 @@ bool ConnectionFront::Loop::EvictOne(const std::string* key) {
 
 void ConnectionFront::Loop::Close(Connection& connection) {
   Charge(connection, 0);
+  if (connection.stream != nullptr) {
+    connection.stream->Close();
+    if (!connection.stream_ended ||
+        connection.written < connection.answer.size()) {
+      // A reset instead of an end, which a client without chunks would take
+      // for the answer's.
+      const linger now = {.l_onoff = 1, .l_linger = 0};
+      setsockopt(connection.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+  }
   if (const auto it = per_address_.find(connection.counting_key);
       --it->second == 0) {
     per_address_.erase(it);
@@ -506,6 +546,25 @@ void ConnectionFront::Loop::StartAnswer(Connection& connection,
   Write(connection);
 }
 
+void ConnectionFront::Loop::TakePiece(Connection& connection, Mail mail) {
+  if (mail.stream != nullptr) {
+    connection.request = HttpRequest();
+    connection.stream = std::move(mail.stream);
+    connection.phase = Phase::kWriting;
+  }
+  if (mail.end == Mail::End::kBroken) return Close(connection);
+  connection.stream_ended = mail.end == Mail::End::kWhole;
+  if (connection.written == connection.answer.size()) {
+    connection.deadline = Now() + options_.write_timeout;
+    connection.taken = 0;
+  }
+  connection.answer.erase(0, connection.written);
+  connection.written = 0;
+  connection.answer += mail.bytes;
+  Charge(connection, connection.answer.size());
+  Write(connection);
+}
+
 void ConnectionFront::Loop::Write(Connection& connection) {
   while (connection.written < connection.answer.size()) {
     const ssize_t count =
@@ -521,6 +580,19 @@ void ConnectionFront::Loop::Write(Connection& connection) {
       return;
     }
     connection.written += static_cast<size_t>(count);
+    if (connection.stream == nullptr) continue;
+    connection.stream->Sent(static_cast<size_t>(count));
+    connection.taken += static_cast<size_t>(count);
+    if (connection.taken >= kMaxUnsentBytes) {
+      connection.deadline = Now() + options_.write_timeout;
+      connection.taken = 0;
+    }
+  }
+  if (connection.stream != nullptr && !connection.stream_ended) {
+    // The next piece is late, which is not the peer's fault.
+    connection.deadline = absl::InfiniteDuration();
+    Watch(connection.fd, connection.id, 0, EPOLL_CTL_MOD);
+    return;
   }
   StartLinger(connection);
 }
@@ -528,6 +600,7 @@ void ConnectionFront::Loop::Write(Connection& connection) {
 void ConnectionFront::Loop::StartLinger(Connection& connection) {
   connection.answer.clear();
   connection.answer.shrink_to_fit();
+  connection.written = 0;
   Charge(connection, 0);
   shutdown(connection.fd, SHUT_WR);
   connection.phase = Phase::kLingering;
@@ -585,7 +658,45 @@ absl::Status ConnectionFront::Start(std::vector<ListenSocket> sockets) {
 }
 
 void ConnectionFront::Answer(uint64_t id, std::string bytes) {
-  if (loop_ != nullptr) loop_->Post(id, std::move(bytes));
+  if (loop_ != nullptr) loop_->Post({.id = id, .bytes = std::move(bytes)});
+}
+
+std::shared_ptr<ConnectionFront::Stream> ConnectionFront::AnswerAsMade(
+    uint64_t id) {
+  std::shared_ptr<Stream> stream(new Stream(*loop_, id));
+  loop_->Post({.id = id, .stream = stream, .is_piece = true});
+  return stream;
+}
+
+bool ConnectionFront::Stream::Write(std::string bytes) {
+  {
+    absl::MutexLock lock(&mu_);
+    mu_.Await(absl::Condition(
+        +[](Stream* s) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+          return s->closed_ || s->unsent_ < kMaxUnsentBytes;
+        },
+        this));
+    if (closed_) return false;
+    unsent_ += bytes.size();
+  }
+  loop_.Post({.id = id_, .bytes = std::move(bytes), .is_piece = true});
+  return true;
+}
+
+void ConnectionFront::Stream::End(bool whole) {
+  using End = Loop::Mail::End;
+  loop_.Post(
+      {.id = id_, .is_piece = true, .end = whole ? End::kWhole : End::kBroken});
+}
+
+void ConnectionFront::Stream::Sent(size_t bytes) {
+  absl::MutexLock lock(&mu_);
+  unsent_ -= bytes;
+}
+
+void ConnectionFront::Stream::Close() {
+  absl::MutexLock lock(&mu_);
+  closed_ = true;
 }
 
 void ConnectionFront::Stop(absl::Duration drain) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
@@ -33,8 +34,13 @@ namespace camherd::gateway {
 // ("too_many_connections"). Bodies and answers held in memory are bounded by
 // `max_buffered_bytes` ("memory").
 //
+// An answer that is sent as it is made holds at most kMaxUnsentBytes: whoever
+// makes it waits for the peer.
+//
 // Answer may be called from any thread; Start and Stop from one.
 class ConnectionFront {
+  class Loop;
+
  public:
   struct Options {
     size_t max_connections = 512;
@@ -42,11 +48,14 @@ class ConnectionFront {
     size_t max_buffered_bytes = 256 << 20;
     // From the first byte possible to the last byte of the request.
     absl::Duration read_timeout = absl::Seconds(5);
-    // For the whole answer.
+    // For the whole answer; of one that is sent as it is made, for each
+    // kMaxUnsentBytes.
     absl::Duration write_timeout = absl::Seconds(30);
     // For the peer to close after the answer.
     absl::Duration linger_timeout = absl::Seconds(2);
   };
+
+  static constexpr size_t kMaxUnsentBytes = 256 << 10;
 
   // What is to happen after a head has arrived.
   struct Plan {
@@ -74,6 +83,31 @@ class ConnectionFront {
     std::function<void(size_t)> connections;
   };
 
+  // An answer that is sent as it is made.
+  //
+  // Its maker calls it from one thread, and ends it; the front outlives it.
+  class Stream {
+   public:
+    // Waits until the peer has taken nearly all before. False: the peer has
+    // gone, or has taken nothing for too long; no more is sent.
+    bool Write(std::string bytes);
+    // `whole`: the answer has been written. Else the connection is reset, so
+    // that what the peer has never passes for all.
+    void End(bool whole);
+
+   private:
+    friend class ConnectionFront;
+    Stream(Loop& loop, uint64_t id) : loop_(loop), id_(id) {}
+    void Sent(size_t bytes);
+    void Close();
+
+    Loop& loop_;
+    const uint64_t id_;
+    absl::Mutex mu_;
+    size_t unsent_ ABSL_GUARDED_BY(mu_) = 0;
+    bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  };
+
   ConnectionFront(const Options& options, Callbacks callbacks);
   ~ConnectionFront();
 
@@ -84,12 +118,15 @@ class ConnectionFront {
   // The bytes of the answer to request `id`. Ignored if the peer has gone.
   void Answer(uint64_t id, std::string bytes);
 
+  // Begins the answer to request `id`, instead of Answer. shared_ptr: it is the
+  // front's too, which may close the connection at any time.
+  std::shared_ptr<Stream> AnswerAsMade(uint64_t id);
+
   // Closes the listening sockets and the connections without a whole request,
   // lets the others be answered until `drain`, joins. May be called twice.
   void Stop(absl::Duration drain);
 
  private:
-  class Loop;
   const Options options_;
   const Callbacks callbacks_;
   std::unique_ptr<Loop> loop_;

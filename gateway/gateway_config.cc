@@ -27,6 +27,8 @@ absl::StatusOr<GatewayConfig> LoadGatewayConfig(ConfigSection& section) {
       section.Seconds("detect_timeout_seconds", 30, 0.1, 300);
   backends.probe_timeout =
       section.Seconds("probe_timeout_seconds", 60, 0.1, 300);
+  backends.stream_timeout =
+      section.Seconds("stream_timeout_seconds", 3600, 1, 86400);
   backends.health_timeout =
       section.Seconds("health_timeout_seconds", 1, 0.1, 60);
 

@@ -51,7 +51,7 @@ Fields SecurityHeaders(absl::string_view style_hash) {
   };
 }
 
-std::string Serialize(const HttpResponse& response, bool head_only) {
+std::string SerializeHead(const HttpResponse& response, Framing framing) {
   std::string out = absl::StrCat("HTTP/1.1 ", static_cast<int>(response.code),
                                  " ", ReasonPhrase(response.code), "\r\n");
   for (const auto& [name, value] : response.headers) {
@@ -63,11 +63,23 @@ std::string Serialize(const HttpResponse& response, bool head_only) {
   if (!response.content_type.empty()) {
     AppendLine("Content-Type", response.content_type, &out);
   }
-  if (response.code != HttpCode::kNoContent &&
-      response.code != HttpCode::kNotModified) {
+  if (framing == Framing::kChunks) {
+    AppendLine("Transfer-Encoding", "chunked", &out);
+  } else if (framing == Framing::kLength &&
+             response.code != HttpCode::kNoContent &&
+             response.code != HttpCode::kNotModified) {
     AppendLine("Content-Length", absl::StrCat(response.body.size()), &out);
   }
   out.append("Connection: close\r\n\r\n");
+  return out;
+}
+
+std::string Chunk(absl::string_view piece) {
+  return absl::StrCat(absl::Hex(piece.size()), "\r\n", piece, "\r\n");
+}
+
+std::string Serialize(const HttpResponse& response, bool head_only) {
+  std::string out = SerializeHead(response, Framing::kLength);
   if (!head_only) out.append(response.body);
   return out;
 }

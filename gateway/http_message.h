@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace camherd::gateway {
@@ -43,6 +45,8 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 // form (request_parser.h), nothing for meaning.
 struct HttpRequest {
   std::string method;
+  // The client speaks HTTP/1.0.
+  bool is_http_1_0 = false;
   // Percent-decoded; begins with "/"; no control characters.
   std::string path;
   // As sent, without "?"; may hold secrets, so it is never logged.
@@ -79,6 +83,10 @@ struct HttpResponse {
   // Further headers. Content-Length, Connection, Date and the security headers
   // are added by the server; what is given here wins over the latter.
   Fields headers = {};
+  // An answer that is sent as it is made: gives the next piece of the body, ""
+  // at the end. An error breaks the connection off. Only on Lane::kStream, with
+  // `body` empty; it is called until its end or until the peer has gone.
+  std::function<absl::StatusOr<std::string>()> next_piece = nullptr;
 };
 
 // The headers every answer carries: no sniffing, no frames, and a
@@ -86,6 +94,15 @@ struct HttpResponse {
 // in data URIs. `style_hash` ("sha256-...", may be empty) allows one style
 // sheet written into the page itself.
 Fields SecurityHeaders(absl::string_view style_hash = "");
+
+// How the end of an answer's body is known.
+enum class Framing { kLength, kChunks, kClose };
+
+// The bytes of the head of an answer that ends its connection.
+std::string SerializeHead(const HttpResponse& response, Framing framing);
+
+// A piece of a body in chunks (RFC 9112 §7.1); "" ends it.
+std::string Chunk(absl::string_view piece);
 
 // The bytes of an answer that ends its connection. `head_only`: the answer to
 // HEAD. Characters that would break a header line are dropped.

@@ -312,9 +312,15 @@ bool HttpServer::Take(uint64_t id, HttpRequest&& request) {
   // shared_ptr since std::function wants to be copyable.
   auto shared = std::make_shared<HttpRequest>(std::move(request));
   return lanes_[static_cast<size_t>(route->lane)]->TryRun(
-      [this, id, arrived, shared] {
+      [this, id, arrived, shared, route] {
         HttpCode code = HttpCode::kInternalError;
-        std::string bytes = library_->Process(*shared, &code);
+        std::string bytes;
+        const bool as_made = route->lane == Lane::kStream;
+        if (as_made) {
+          code = AnswerAsMade(id, *shared, route->handler);
+        } else {
+          bytes = library_->Process(*shared, &code);
+        }
         const absl::Duration took = Clock::Real().SteadyNow() - arrived;
         metrics_.Answered(shared->route, shared->method, code, took);
         if (options_.access_log) {
@@ -332,8 +338,42 @@ bool HttpServer::Take(uint64_t id, HttpRequest&& request) {
             LogDebug("request", fields);
           }
         }
-        front_->Answer(id, std::move(bytes));
+        if (!as_made) front_->Answer(id, std::move(bytes));
       });
+}
+
+HttpCode HttpServer::AnswerAsMade(uint64_t id, const HttpRequest& request,
+                                  const Handler& handler) {
+  const HttpResponse response = handler(request);
+  const bool head_only = request.method == "HEAD";
+  const Framing framing =
+      request.is_http_1_0 ? Framing::kClose : Framing::kChunks;
+  if (response.next_piece == nullptr) {
+    front_->Answer(id, Serialize(response, head_only));
+    return response.code;
+  }
+  if (head_only) {
+    front_->Answer(id, SerializeHead(response, framing));
+    return response.code;
+  }
+  const auto stream = front_->AnswerAsMade(id);
+  bool open = stream->Write(SerializeHead(response, framing));
+  absl::StatusOr<std::string> piece;
+  while (open) {
+    piece = response.next_piece();
+    if (!piece.ok() || piece->empty()) break;
+    open = stream->Write(framing == Framing::kChunks ? Chunk(*piece)
+                                                     : *std::move(piece));
+  }
+  if (open && !piece.ok()) {
+    open = false;
+    metrics_.Refused("stream_broken");
+    LogWarning("an answer was broken off",
+               {{"route", request.route}, {"error", piece.status()}});
+  }
+  if (open && framing == Framing::kChunks) open = stream->Write(Chunk(""));
+  stream->End(/*whole=*/open);
+  return response.code;
 }
 
 }  // namespace camherd::gateway

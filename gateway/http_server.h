@@ -28,6 +28,10 @@ namespace camherd::gateway {
 //    page at all, by Sec-Fetch-Site and Origin. Reason "cross_site".
 //  - The route must exist (404), with that method (405 and Allow).
 //
+// Routes of Lane::kStream go past the library: their answers are sent as they
+// are made, in chunks (HTTP/1.0: up to the connection's end). One that fails
+// midway ends in a reset, reason "stream_broken".
+//
 // Start, Drain and Stop from one thread.
 class HttpServer {
  public:
@@ -62,6 +66,10 @@ class HttpServer {
 
   ConnectionFront::Plan PlanFor(HttpRequest& request) const;
   bool Take(uint64_t id, HttpRequest&& request);
+  // Answers with what `handler` makes, piece by piece; past the library, which
+  // has an answer whole or not at all.
+  HttpCode AnswerAsMade(uint64_t id, const HttpRequest& request,
+                        const Handler& handler);
   bool HostAllowed(const HttpRequest& request) const;
 
   const Options options_;

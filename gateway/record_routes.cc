@@ -46,6 +46,36 @@ absl::StatusOr<HttpResponse> Picture(BackendClients& clients,
   return JpegAnswer(request, std::move(*image.mutable_jpeg()), version);
 }
 
+struct ExportForm {
+  v1::ExportFormat format;
+  const char* content_type;
+  const char* file_name;
+};
+constexpr ExportForm kExportForms[] = {
+    {v1::EXPORT_FORMAT_JSONL, "application/x-ndjson", "records.jsonl"},
+    {v1::EXPORT_FORMAT_ARRAY, "application/json", "records.json"},
+    {v1::EXPORT_FORMAT_CSV, "text/csv; charset=utf-8", "records.csv"},
+    {v1::EXPORT_FORMAT_GEOJSON, "application/geo+json", "records.geojson"}};
+
+absl::StatusOr<HttpResponse> Export(BackendClients& clients,
+                                    const HttpRequest& request) {
+  v1::ExportRecordsRequest wanted;
+  CAMHERD_RETURN_IF_ERROR(ReadQuery(request, {}, &wanted));
+  if (wanted.format() == v1::EXPORT_FORMAT_UNSPECIFIED) {
+    wanted.set_format(v1::EXPORT_FORMAT_JSONL);
+  }
+  HttpResponse response;
+  for (const ExportForm& form : kExportForms) {
+    if (form.format != wanted.format()) continue;
+    response.content_type = form.content_type;
+    response.headers = {
+        {"Content-Disposition",
+         absl::StrCat("attachment; filename=\"", form.file_name, "\"")}};
+  }
+  CAMHERD_ASSIGN_OR_RETURN(response.next_piece, clients.ExportRecords(wanted));
+  return response;
+}
+
 absl::StatusOr<HttpResponse> Grids(BackendClients& clients,
                                    const HttpRequest& request) {
   v1::ListGridsRequest list;
@@ -63,6 +93,9 @@ Routes RecordRoutes(BackendClients& clients) {
   };
   return {
       row("/api/v1/records", List),
+      // Before that of a record's id.
+      BackendRoute(clients, Lane::kStream, "GET", "/api/v1/records/export",
+                   Export),
       row("/api/v1/records/{record_id}", Get),
       row("/api/v1/records/{record_id}/frame.jpg", Picture),
       row("/api/v1/grids", Grids),

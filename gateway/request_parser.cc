@@ -64,6 +64,7 @@ std::optional<Refusal> ParseRequestLine(absl::string_view line,
                    absl::StrCat("unknown method ", Shown(parts[0]))};
   }
   request->method = std::string(parts[0]);
+  request->is_http_1_0 = version == "HTTP/1.0";
   if (target.size() > kMaxTargetBytes) {
     return Refusal{
         HttpCode::kUriTooLong, "bad_target",

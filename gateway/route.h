@@ -14,9 +14,10 @@ namespace camherd::gateway {
 
 // Which threads run a route. Each service behind the gateway has threads of its
 // own, so that one that hangs delays its own routes only. So have probes, which
-// take up to a minute.
-enum class Lane { kLocal, kCapture, kInference, kAggregator, kProbe };
-inline constexpr int kLanes = 5;
+// take up to a minute, and answers that are sent as they are made, which take
+// as long as their readers.
+enum class Lane { kLocal, kCapture, kInference, kAggregator, kProbe, kStream };
+inline constexpr int kLanes = 6;
 
 using Handler = std::function<HttpResponse(const HttpRequest&)>;
 

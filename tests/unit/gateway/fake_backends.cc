@@ -175,6 +175,27 @@ class FakeBackends::Aggregator : public v1::AggregatorService::Service {
     *response = fake_.answers.image;
     return fake_.Took(*request, context);
   }
+  grpc::Status ExportRecords(
+      grpc::ServerContext* context, const v1::ExportRecordsRequest* request,
+      grpc::ServerWriter<v1::ExportRecordsResponse>* writer) override {
+    grpc::Status status = fake_.Took(*request, context);
+    if (!status.ok()) return status;
+    const Answers& answers = fake_.answers;
+    v1::ExportRecordsResponse piece;
+    const auto send = [&] {
+      if (!writer->Write(piece)) return false;
+      ++fake_.export_pieces_sent_;
+      return true;
+    };
+    bool open = true;
+    for (const std::string& chunk : answers.export_pieces) {
+      piece.set_chunk(chunk);
+      open = open && send();
+    }
+    while (answers.export_endless && open) open = send();
+    if (!open || context->IsCancelled()) ++fake_.exports_cancelled_;
+    return ToGrpcStatus(answers.export_end, context);
+  }
   grpc::Status ListGrids(grpc::ServerContext* context,
                          const v1::ListGridsRequest* request,
                          v1::ListGridsResponse* response) override {

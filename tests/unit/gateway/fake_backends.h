@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,6 +57,11 @@ class FakeBackends {
     v1::ListRecordsResponse records;
     // From the second question on, if set.
     std::optional<v1::ListRecordsResponse> later_records;
+    // The pieces of an export, the last of them again and again if `endless`,
+    // and how it ends.
+    std::vector<std::string> export_pieces;
+    bool export_endless = false;
+    absl::Status export_end;
     v1::Record record;
     v1::GetRecordImageResponse image;
     v1::ListGridsResponse grids;
@@ -82,6 +89,10 @@ class FakeBackends {
     return requests_.size();
   }
 
+  // Exports that were cut off by their caller, and pieces given to gRPC.
+  int exports_cancelled() const { return exports_cancelled_; }
+  int64_t export_pieces_sent() const { return export_pieces_sent_; }
+
   // Keeps the request; the status to answer.
   grpc::Status Took(const google::protobuf::Message& request,
                     grpc::ServerContextBase* context);
@@ -90,6 +101,9 @@ class FakeBackends {
   class Capture;
   class Inference;
   class Aggregator;
+
+  std::atomic<int> exports_cancelled_ = 0;
+  std::atomic<int64_t> export_pieces_sent_ = 0;
 
   mutable absl::Mutex mu_;
   std::vector<std::pair<std::string, std::string>> requests_
