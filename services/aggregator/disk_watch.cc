@@ -16,10 +16,19 @@
 namespace camherd::aggregator {
 namespace {
 
+// Fewer are kept in reserve, for the store to end what it began.
+constexpr fsfilcnt_t kMinInodes = 32;
+
 absl::StatusOr<int64_t> FreeBytes(const std::string& path) {
   struct statvfs info = {};
   if (::statvfs(path.c_str(), &info) != 0) {
     return ErrnoStatus(errno, "statvfs", path);
+  }
+  // Some file systems have no such table.
+  if (info.f_files > 0 && info.f_favail < kMinInodes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the table of inodes is full: ", info.f_favail,
+        " more files can be made, ", kMinInodes, " are kept in reserve"));
   }
   return static_cast<int64_t>(info.f_bavail) *
          static_cast<int64_t>(info.f_frsize);
@@ -81,6 +90,9 @@ void DiskWatch::Poll() {
   absl::MutexLock lock(&mu_);
   // A disk that cannot be asked is not one to be ready on.
   free_ = free.value_or(0);
+  no_files_ = absl::IsResourceExhausted(free.status())
+                  ? std::string(free.status().message())
+                  : "";
   reason_.clear();
   if (!free.ok()) {
     reason_ = std::string(free.status().message());
@@ -116,6 +128,11 @@ std::string DiskWatch::reason() const {
 
 absl::Status DiskWatch::CheckRoom() const {
   absl::MutexLock lock(&mu_);
+  if (!no_files_.empty()) {
+    return WithRetryDelay(absl::ResourceExhaustedError(absl::StrCat(
+                              "the aggregator's disk is full: ", no_files_)),
+                          options_.retry_delay);
+  }
   if (free_ >= options_.full_bytes) return absl::OkStatus();
   return WithRetryDelay(
       absl::ResourceExhaustedError(absl::StrCat(

@@ -18,8 +18,8 @@ namespace camherd::aggregator {
 // Watches the disk where the data folder lies: its free space, and whether it
 // still takes a file (it may have become read-only, or be out of inodes). Below
 // `low_bytes`, or while no file can be written, the service is not ready,
-// though it goes on; below `full_bytes` it takes no more, so that the store
-// always has room to end what it began.
+// though it goes on; below `full_bytes`, or without inodes, it takes no more,
+// so that the store always has room to end what it began.
 //
 // Thread-safe; Start and Stop from one thread. The destructor stops.
 class DiskWatch {
@@ -35,7 +35,8 @@ class DiskWatch {
     std::string advice = {};
     // Delay sent with a refusal.
     absl::Duration retry_delay = absl::Seconds(5);
-    // Seam for tests: free bytes at `path`.
+    // Seam for tests: free bytes at `path`; kResourceExhausted: no file can be
+    // made there.
     std::function<absl::StatusOr<int64_t>(const std::string& path)> free_bytes =
         nullptr;
   };
@@ -67,6 +68,7 @@ class DiskWatch {
 
   mutable absl::Mutex mu_;
   int64_t free_ ABSL_GUARDED_BY(mu_) = INT64_MAX;
+  std::string no_files_ ABSL_GUARDED_BY(mu_);  // Why no file can be made.
   bool ready_ ABSL_GUARDED_BY(mu_) = true;
   std::string reason_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -16,6 +16,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/rotated_predictions.h"
 #include "services/common/file.h"
@@ -26,6 +27,7 @@ namespace camherd::aggregator {
 namespace {
 
 constexpr size_t kChunk = size_t{1} << 20;
+constexpr absl::string_view kMark = "\xEF\xBB\xBF";
 // A longer line is none of ours.
 constexpr size_t kMaxLine = size_t{256} << 20;
 
@@ -88,6 +90,18 @@ class MetaHandler : public nlohmann::json_sax<nlohmann::json> {
   std::string key_;
 };
 
+// `name`, or with a number where a file has it already: a clock that went back
+// gives the same name twice.
+absl::StatusOr<std::string> FreeName(const std::string& name) {
+  std::string free = name;
+  struct stat info = {};
+  for (int number = 2; ::lstat(free.c_str(), &info) == 0; ++number) {
+    free = absl::StrCat(name, "-", number);
+  }
+  if (errno != ENOENT) return ErrnoStatus(errno, "lstat", free);
+  return free;
+}
+
 // The open file and what is found in it.
 class PredictionsReader {
  public:
@@ -112,6 +126,11 @@ class PredictionsReader {
           ", not a regular file"));
     }
     fd_ = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CLOEXEC);
+    if (fd_ < 0 && errno == EACCES) {
+      return absl::PermissionDeniedError(
+          absl::StrCat(path_, " cannot be written: it belongs to user ",
+                       info.st_uid, ", this process is of user ", ::geteuid()));
+    }
     if (fd_ < 0) return ErrnoStatus(errno, "open", path_);
     if (::fstat(fd_, &info) != 0) return ErrnoStatus(errno, "fstat", path_);
     size_ = info.st_size;
@@ -128,12 +147,15 @@ class PredictionsReader {
 
   // Moves the whole file aside and begins a new one.
   absl::Status MoveAside() {
-    const std::string aside = ForeignFile(path_, now_);
+    CAMHERD_ASSIGN_OR_RETURN(const std::string aside,
+                             FreeName(ForeignFile(path_, now_)));
     if (::rename(path_.c_str(), aside.c_str()) != 0) {
       return ErrnoStatus(errno, "rename", path_);
     }
-    LogWarning("predictions.json is not one JSON object a line, moved aside",
-               {{"path", path_}, {"moved_to", aside}});
+    LogWarning(
+        "predictions.json is not one JSON object a line, moved aside; "
+        "`camherd-aggregator import` takes its records into the store",
+        {{"path", path_}, {"moved_to", aside}});
     return OpenNew();
   }
 
@@ -197,11 +219,15 @@ class PredictionsReader {
     // One line without its end.
     if (size_ > int64_t{kMaxLine}) return false;
     CAMHERD_ASSIGN_OR_RETURN(const std::string all, Read(0, size_));
-    return absl::StartsWith(absl::StripLeadingAsciiWhitespace(all), "{");
+    absl::string_view text = all;
+    absl::ConsumePrefix(&text, kMark);
+    return absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{");
   }
 
-  // True if the line that ends at the cursor can be the cursor's.
-  absl::StatusOr<bool> Fits(const PredictionsCursor& cursor) {
+  // True if the line that ends at the cursor can be the cursor's: its record's,
+  // or one that was there before and is of another store.
+  absl::StatusOr<bool> Fits(const PredictionsCursor& cursor,
+                            int64_t last_committed) {
     if (cursor.offset == 0) return true;
     if (cursor.offset > size_) return false;
     CAMHERD_ASSIGN_OR_RETURN(const std::string end, Read(cursor.offset - 1, 1));
@@ -212,7 +238,8 @@ class PredictionsReader {
     CAMHERD_ASSIGN_OR_RETURN(const std::string last,
                              Read(start, cursor.offset - start));
     const PredictionLine line = InspectLine(last);
-    return line.is_object && line.record_id <= cursor.last_record_id;
+    return line.is_object && (line.record_id <= cursor.last_record_id ||
+                              line.record_id > last_committed);
   }
 
   // Counts the lines after the cursor as written, up to the first that is torn
@@ -364,7 +391,8 @@ absl::StatusOr<OpenedPredictions> OpenPredictions(
     CAMHERD_RETURN_IF_ERROR(file.KeepForeign());
     next.generation = 1;
   } else {
-    CAMHERD_ASSIGN_OR_RETURN(const bool fits, file.Fits(cursor));
+    CAMHERD_ASSIGN_OR_RETURN(const bool fits,
+                             file.Fits(cursor, last_committed));
     if (fits) {
       CAMHERD_RETURN_IF_ERROR(file.CountLines(next, last_committed));
     } else {

@@ -41,7 +41,8 @@ struct OpenedPredictions {
 //                    kept, appended to; the next generation
 //   foreign          before the first generation: one JSON object a line is
 //                    appended to; anything else, such as an array, goes to
-//                    <path>.foreign-<time>
+//                    <path>.foreign-<time> (or -2 and so on, never in place of
+//                    another)
 //
 // Lines with ids above `last_committed` are of another store and count as
 // foreign. The file and its name are synced. Errors: kFailedPrecondition, not

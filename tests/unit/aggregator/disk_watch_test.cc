@@ -81,6 +81,24 @@ TEST(DiskWatchTest, IsNotReadyWhileNoFileCanBeWrittenAndSaysWhy) {
   EXPECT_TRUE(std::filesystem::is_empty(dir / "gone"));
 }
 
+TEST(DiskWatchTest, WithoutRoomForFilesItIsNotReadyAndRefuses) {
+  const auto metrics = MakeMetrics();
+  absl::StatusOr<int64_t> free =
+      absl::ResourceExhaustedError("the table of inodes is full");
+  DiskWatch::Options options;
+  options.low_bytes = 0;
+  options.full_bytes = 0;
+  options.free_bytes = [&free](const std::string&) { return free; };
+  DiskWatch disk(options, *metrics);
+  EXPECT_FALSE(disk.ready());
+  EXPECT_THAT(disk.CheckRoom(), StatusIs(absl::StatusCode::kResourceExhausted,
+                                         HasSubstr("inodes")));
+  free = 0;
+  disk.Poll();
+  EXPECT_TRUE(disk.ready());
+  EXPECT_THAT(disk.CheckRoom(), IsOk());
+}
+
 TEST(DiskWatchTest, AsksTheRealDisk) {
   const auto metrics = MakeMetrics();
   DiskWatch::Options options;

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/predictions_file_recovery.h"
@@ -251,6 +253,116 @@ TEST_F(PredictionsFileTest, NamesWhatIsNoFile) {
   std::filesystem::create_directory(path_);
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
                                HasSubstr("predictions.json is a folder")));
+}
+
+// What was there before the first start: a good line stays where it is, and no
+// byte is lost.
+TEST_F(PredictionsFileTest, WhateverIsFoundAtTheStartIsKeptOrMovedAside) {
+  const std::string line = "{\"basic\": {}}\n";
+  const std::string half = "{\"basic\": {\"camID\": \"C";
+  const std::string nuls(5000, '\0');
+  const std::string mark = "\xEF\xBB\xBF";
+  const std::string bad = "{\"basic\": \"\xFF\"}\n";
+  struct Case {
+    std::string text;
+    std::string kept;
+    std::string torn;
+    std::string foreign;
+  };
+  const Case cases[] = {
+      {mark + line + line, mark + line + line, "", ""},
+      {mark + "{\"basic\": {}}", mark + line, "", ""},
+      {line + nuls, line, nuls, ""},
+      {line + line + half, line + line, half, ""},
+      {mark + line + half, mark + line, half, ""},
+      {line + bad, line + bad, "", ""},
+      {line + bad + line, line + bad + line, "", ""},
+      {line + bad.substr(0, 14), line, bad.substr(0, 14), ""},
+      {line + nuls + line, line + nuls + line, "", ""},
+      {half, "", half, ""},
+      {nuls, "", "", nuls},
+      {bad, "", "", bad},
+      {"[" + line + "]\n", "", "", "[" + line + "]\n"},
+      {mark + "[\n" + line + "]", "", "", mark + "[\n" + line + "]"},
+      {"{\n  \"basic\": {}\n}\n", "", "", "{\n  \"basic\": {}\n}\n"},
+  };
+  for (const Case& c : cases) {
+    TempDir dir;
+    const auto store =
+        SqliteRecordStore::Create({.data_dir = dir.path()}, clock_).value();
+    const std::string path = PredictionsPath(dir.path());
+    WriteText(path, c.text);
+    options_.path = path;
+    for (int start = 1; start <= 2; ++start) {
+      ASSERT_THAT(AppendAndWait(*store, MakeNewRecord(MakeHeader("s", start))),
+                  IsOk());
+      const auto file =
+          PredictionsFile::Create(options_, *store, clock_, *metrics_).value();
+      ASSERT_TRUE(file->WaitUntilCaughtUp(kWait));
+      file->Stop(kWait);
+    }
+    const std::string text = ReadText(path);
+    ASSERT_THAT(text, StartsWith(c.kept)) << c.text;
+    std::vector<int64_t> ids;
+    for (const absl::string_view ours :
+         absl::StrSplit(text.substr(c.kept.size()), '\n', absl::SkipEmpty())) {
+      ids.push_back(InspectLine(ours).record_id);
+    }
+    EXPECT_THAT(ids, ElementsAre(1, 2)) << c.text;
+    std::string torn;
+    std::string foreign;
+    for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+      const std::string name = entry.path().filename().string();
+      if (absl::StrContains(name, ".torn-")) torn += ReadText(entry.path());
+      if (absl::StrContains(name, ".foreign-")) {
+        foreign += ReadText(entry.path());
+      }
+    }
+    EXPECT_EQ(torn, c.torn) << c.text;
+    EXPECT_EQ(foreign, c.foreign) << c.text;
+  }
+}
+
+TEST_F(PredictionsFileTest, NamesADeviceAndAPipeBehindALink) {
+  std::filesystem::create_symlink("/dev/full", path_);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("predictions.json is a special")));
+  std::filesystem::remove(path_);
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("predictions.json is a special")));
+  std::filesystem::remove(path_);
+  // A link to a file is one.
+  WriteText(dir_ / "elsewhere", "{}\n");
+  std::filesystem::create_symlink(dir_ / "elsewhere", path_);
+  OpenAndCatchUp();
+  Append(1);
+  Close();
+  EXPECT_THAT(ReadText(dir_ / "elsewhere"), StartsWith("{}\n{\"basic\""));
+}
+
+TEST_F(PredictionsFileTest, AClockThatGoesBackLosesAndDoublesNothing) {
+  OpenAndCatchUp();
+  Append(1);
+  clock_.StepWallClock(-absl::Hours(1));
+  Append(2);
+  OpenAndCatchUp();
+  Append(3);
+  EXPECT_THAT(Lines(), ElementsAre(1, 2, 3));
+  // Two files moved aside at the same time of the clock.
+  int batch = 4;
+  for (const char* text : {"first", "second"}) {
+    Close();
+    WriteText(path_, text);
+    OpenAndCatchUp();
+    Append(batch++);
+  }
+  EXPECT_THAT(Lines(), ElementsAre(5));
+  std::string foreign;
+  for (const std::string& name : Beside("predictions.json.foreign-")) {
+    foreign += ReadText(name);
+  }
+  EXPECT_EQ(foreign.size(), std::string("firstsecond").size());
 }
 
 TEST_F(PredictionsFileTest, ADiskThatIsFullForAWhileLosesAndDoublesNothing) {
