@@ -85,6 +85,9 @@ struct AggregatorMetrics::Handles {
   Counter& repeated =
       MakeCounter(*registry, "camherd_aggregator_batches_repeated_total",
                   "Batches that came again after they were recorded.");
+  Counter& imported =
+      MakeCounter(*registry, "camherd_aggregator_records_imported_total",
+                  "Records added by ImportRecords.");
   Counter& invalid = Refused("invalid_argument");
   Counter& data_loss = Refused("data_loss");
   Counter& conflict = Refused("already_exists");
@@ -150,6 +153,8 @@ void AggregatorMetrics::BatchRecorded(size_t bytes, absl::Duration took) {
   handles_->picture_bytes.Increment(static_cast<double>(bytes));
   handles_->append_seconds.Observe(absl::ToDoubleSeconds(took));
 }
+
+void AggregatorMetrics::RecordImported() { handles_->imported.Increment(); }
 
 void AggregatorMetrics::BatchRepeated() { handles_->repeated.Increment(); }
 

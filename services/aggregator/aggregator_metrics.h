@@ -35,6 +35,8 @@ class AggregatorMetrics {
   // A batch was answered with that code; conflicts are ALREADY_EXISTS.
   void BatchRefused(absl::StatusCode code);
   void GroupCommitted(size_t records);
+  // A record of a file was added.
+  void RecordImported();
 
   void LinesWritten(int64_t lines, int64_t bytes);
   // predictions.json could not be written; it is tried again.

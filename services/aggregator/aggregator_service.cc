@@ -13,9 +13,11 @@
 #include "services/aggregator/grid_renderer.h"
 #include "services/aggregator/page_token.h"
 #include "services/aggregator/record_export.h"
+#include "services/aggregator/record_import.h"
 #include "services/aggregator/record_picture.h"
 #include "services/common/camera_url.h"
 #include "services/common/grpc_status.h"
+#include "services/common/log.h"
 #include "services/common/retry_delay.h"
 #include "services/common/status_macros.h"
 #include "services/common/time_proto.h"
@@ -29,6 +31,7 @@ constexpr int kDefaultCameras = 100;
 constexpr int kMinWidth = 16;
 constexpr int kMaxWidth = 7680;
 constexpr size_t kMaxFilterBytes = 200;
+constexpr size_t kMaxChunkBytes = size_t{1} << 20;
 
 absl::Status CheckRecordId(int64_t record_id) {
   if (record_id >= 1) return absl::OkStatus();
@@ -444,6 +447,79 @@ class AggregatorServiceImpl::ExportCall final
   v1::ExportRecordsResponse response_;
 };
 
+// One call: the next piece is read when the one before it has been taken, on
+// the thread of imports_.
+class AggregatorServiceImpl::ImportCall final
+    : public grpc::ServerReadReactor<v1::ImportRecordsRequest> {
+ public:
+  ImportCall(AggregatorServiceImpl& service,
+             grpc::CallbackServerContext* context,
+             v1::ImportRecordsResponse* response)
+      : service_(service), context_(context), response_(response) {
+    if (service_.importing_.exchange(true)) {
+      Finish(ToGrpcStatus(service_.Busy("an import runs already"), context_));
+      return;
+    }
+    import_.emplace(
+        RecordImport::Options{.timezone = service_.options_.line.timezone},
+        [&service](NewRecord record, RecordStore::AppendDone done) {
+          service.recorder_.Import(std::move(record), std::move(done));
+        });
+    StartRead(&request_);
+  }
+
+  void OnReadDone(bool ok) override {
+    const bool taken =
+        service_.imports_.TryRun([this, ok] { ok ? Take() : End(); });
+    if (!taken) {
+      EndWith(ToGrpcStatus(service_.Busy("too many imports wait"), context_));
+    }
+  }
+
+  void OnDone() override { delete this; }
+
+ private:
+  void Take() {
+    absl::Status status;
+    if (request_.chunk().size() > kMaxChunkBytes) {
+      status = absl::InvalidArgumentError(
+          absl::StrCat("chunk must have at most ", kMaxChunkBytes,
+                       " bytes, got ", request_.chunk().size()));
+    } else {
+      status = import_->Add(request_.chunk());
+    }
+    if (!status.ok()) return EndWith(ToGrpcStatus(status, context_));
+    StartRead(&request_);
+  }
+
+  // Waits for what was given to the store, here rather than in OnDone. Who has
+  // its answer can begin the next.
+  void EndWith(const grpc::Status& status) {
+    import_.reset();
+    service_.importing_ = false;
+    Finish(status);
+  }
+
+  void End() {
+    // The rest of a file whose sender is gone is not its end.
+    if (context_->IsCancelled()) return EndWith(grpc::Status::CANCELLED);
+    absl::StatusOr<v1::ImportRecordsResponse> result = import_->Finish();
+    if (result.ok()) {
+      LogInfo("records imported", {{"imported", result->imported()},
+                                   {"present", result->already_present()},
+                                   {"failed", result->failed()}});
+      *response_ = *std::move(result);
+    }
+    EndWith(ToGrpcStatus(result.status(), context_));
+  }
+
+  AggregatorServiceImpl& service_;
+  grpc::CallbackServerContext* const context_;
+  v1::ImportRecordsResponse* const response_;
+  v1::ImportRecordsRequest request_;
+  std::optional<RecordImport> import_;
+};
+
 AggregatorServiceImpl::AggregatorServiceImpl(
     const Options& options, BatchRecorder& recorder, RecordStore& store,
     CameraDirectory& cameras, GridArchive& grids, WorkerPool& calls)
@@ -526,6 +602,12 @@ grpc::ServerWriteReactor<v1::ExportRecordsResponse>*
 AggregatorServiceImpl::ExportRecords(grpc::CallbackServerContext* context,
                                      const v1::ExportRecordsRequest* request) {
   return new ExportCall(*this, context, *request);
+}
+
+grpc::ServerReadReactor<v1::ImportRecordsRequest>*
+AggregatorServiceImpl::ImportRecords(grpc::CallbackServerContext* context,
+                                     v1::ImportRecordsResponse* response) {
+  return new ImportCall(*this, context, response);
 }
 
 grpc::ServerUnaryReactor* AggregatorServiceImpl::GetCamera(

@@ -18,7 +18,7 @@
 namespace camherd::aggregator {
 
 // AggregatorService over the core: translates, and moves what may block off
-// gRPC's threads. WatchRecords and ImportRecords answer UNIMPLEMENTED.
+// gRPC's threads. WatchRecords answers UNIMPLEMENTED.
 //
 // Pictures of calls under way are bounded in bytes; past the bound, and when
 // the queue of `calls` is full, a call is refused with RESOURCE_EXHAUSTED and a
@@ -35,7 +35,7 @@ class AggregatorServiceImpl final
     size_t max_inflight_bytes = size_t{256} << 20;
     // Exports at once, each of which takes a thread of gRPC's while it reads.
     int max_exports = 4;
-    // Of the lines that are exported.
+    // Of the lines that are exported; its timezone also of those imported.
     LineOptions line = {};
     absl::Duration retry_delay = absl::Seconds(5);
   };
@@ -68,6 +68,9 @@ class AggregatorServiceImpl final
   grpc::ServerWriteReactor<v1::ExportRecordsResponse>* ExportRecords(
       grpc::CallbackServerContext* context,
       const v1::ExportRecordsRequest* request) override;
+  grpc::ServerReadReactor<v1::ImportRecordsRequest>* ImportRecords(
+      grpc::CallbackServerContext* context,
+      v1::ImportRecordsResponse* response) override;
   grpc::ServerUnaryReactor* GetCamera(grpc::CallbackServerContext* context,
                                       const v1::GetCameraRequest* request,
                                       v1::Camera* response) override;
@@ -87,6 +90,7 @@ class AggregatorServiceImpl final
   class AddBatchResultCall;
   class RenderGridCall;
   class ExportCall;
+  class ImportCall;
   class HeldBytes;
 
   // Runs `work` on `calls_` and ends the call with its status.
@@ -103,6 +107,9 @@ class AggregatorServiceImpl final
   WorkerPool& calls_;
   std::atomic<size_t> inflight_bytes_{0};
   std::atomic<int> exports_{0};
+  std::atomic<bool> importing_{false};
+  // An import waits for the store's commits; one runs at a time.
+  WorkerPool imports_{1, 4};
 };
 
 }  // namespace camherd::aggregator

@@ -39,6 +39,22 @@ void BatchRecorder::Refused(const absl::Status& status) {
   metrics_.BatchRefused(status.code());
 }
 
+void BatchRecorder::Import(NewRecord record, Done done) {
+  if (absl::Status room = disk_.CheckRoom(); !room.ok()) {
+    return done(std::move(room));
+  }
+  store_.Append(std::move(record),
+                [this, done = std::move(done)](
+                    const absl::StatusOr<AppendResult>& result) {
+                  if (result.ok() && !result->already_recorded) {
+                    metrics_.RecordImported();
+                    // It writes no line, but its cursor goes on.
+                    if (predictions_ != nullptr) predictions_->Wake();
+                  }
+                  done(result);
+                });
+}
+
 void BatchRecorder::Record(CompleteBatch batch, Done done) {
   if (absl::Status room = disk_.CheckRoom(); !room.ok()) {
     Refused(room);

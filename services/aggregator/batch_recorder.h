@@ -42,6 +42,9 @@ class BatchRecorder {
   // delay.
   void Record(CompleteBatch batch, Done done);
 
+  // Stores a record that comes from a file, under Record's terms.
+  void Import(NewRecord record, Done done);
+
   // Counts a batch that was refused before it was complete.
   void Refused(const absl::Status& status);
 

@@ -16,6 +16,7 @@
 #include "services/aggregator/disk_watch.h"
 #include "services/aggregator/export_command.h"
 #include "services/aggregator/grid_archive.h"
+#include "services/aggregator/import_command.h"
 #include "services/aggregator/predictions_file.h"
 #include "services/aggregator/retention.h"
 #include "services/aggregator/sqlite_record_store.h"
@@ -124,17 +125,27 @@ absl::Status Serve(const AggregatorConfig& config) {
 }
 
 int Main(int argc, char** argv) {
-  const bool exports = argc > 1 && argv[1] == absl::string_view("export");
+  const absl::string_view command = argc > 1 ? argv[1] : "";
+  const bool exports = command == "export";
+  const bool imports = command == "import";
   ServiceArgs args =
       exports ? StartServiceMain(argc - 1, argv + 1, "aggregator export",
                                  "Writes the records to standard output, "
                                  "beside the running service too.",
                                  ExportOptions(), /*command=*/true)
-              : StartServiceMain(
-                    argc, argv, "aggregator",
-                    "Enriches results, keeps records, writes predictions.json "
-                    "and grids.\n"
-                    "`camherd-aggregator export --help`: records as a file.");
+      : imports
+          ? StartServiceMain(argc - 1, argv + 1, "aggregator import",
+                             "Adds the records of a predictions.json, each "
+                             "once, through the running\n"
+                             "service or without one. What cannot be used is "
+                             "named by line; exit code 3.",
+                             ImportOptions(), /*command=*/true)
+          : StartServiceMain(
+                argc, argv, "aggregator",
+                "Enriches results, keeps records, writes predictions.json "
+                "and grids.\n"
+                "`camherd-aggregator export --help`: records as a file.\n"
+                "`camherd-aggregator import --help`: a file's records.");
   if (args.done) return args.exit_code;
   ConfigSection section = args.config.Section("aggregator");
   const absl::StatusOr<AggregatorConfig> config =
@@ -152,6 +163,13 @@ int Main(int argc, char** argv) {
         args.own, config->data_dir,
         {.timezone = config->timezone, .per_frame = config->per_frame_records},
         stdout, stderr);
+  }
+  if (imports) {
+    return RunImportCommand(args.own,
+                            {.data_dir = config->data_dir,
+                             .listen = config->listen,
+                             .timezone = config->timezone},
+                            stderr);
   }
   LogInfo("configuration",
           {{"effective", absl::StrJoin(section.effective(), " ")}});

@@ -211,6 +211,8 @@ absl::Status PredictionsFile::WriteCommitted() {
     // Records that were removed since leave a gap.
     int64_t reached = records.empty() ? last : cursor_.last_record_id;
     for (const StoredRecord& stored : records) {
+      reached = stored.record.record_id();
+      if (stored.record.imported()) continue;
       const absl::Status picture = AppendPredictionLines(
           stored, options_.line,
           [this](const StoredPicture& p) { return store_.ReadPicture(p); },
@@ -219,7 +221,6 @@ absl::Status PredictionsFile::WriteCommitted() {
         LogWarning("a line has no picture",
                    {{"record", stored.record.record_id()}, {"error", picture}});
       }
-      reached = stored.record.record_id();
       if (buffer_.size() >= options_.max_write_bytes ||
           IsFull(buffer_.size())) {
         break;
@@ -228,7 +229,9 @@ absl::Status PredictionsFile::WriteCommitted() {
     CAMHERD_RETURN_IF_ERROR(WriteBuffer());
     cursor_.last_record_id = reached;
     for (const StoredRecord& stored : records) {
-      if (stored.record.record_id() <= reached) NoteCaptured(stored.record);
+      if (stored.record.record_id() <= reached && !stored.record.imported()) {
+        NoteCaptured(stored.record);
+      }
     }
     dirty_ = true;
     if (buffer_.capacity() > 4 * options_.max_write_bytes) {

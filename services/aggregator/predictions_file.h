@@ -24,6 +24,8 @@
 namespace camherd::aggregator {
 
 // predictions.json: one line a record, in order of commit, each record once.
+// Records that were imported have none: they come from such a file, commonly
+// from this one.
 //
 // The store is the truth; this is its follower. One thread reads the records
 // after the cursor and appends their lines, normally within milliseconds of

@@ -25,7 +25,7 @@ struct Picture {
 // store's to set. `record.frames` hold the SHA-256 of each picture.
 struct NewRecord {
   v1::Record record;
-  std::string manifest_sha256;  // 32 bytes.
+  std::string manifest_sha256;  // 32 bytes; empty if it is `imported`.
   std::vector<Picture> pictures;
 };
 
@@ -141,7 +141,8 @@ class RecordStore {
   // store or from this call, when the record is durable or has failed. The
   // pictures are written by the calling thread. The same name with the same
   // digest answers the record there is; with another digest
-  // kAlreadyExists. kResourceExhausted also when too many wait for commit.
+  // kAlreadyExists. Where one of the two was imported, the name alone tells.
+  // kResourceExhausted also when too many wait for commit.
   virtual void Append(NewRecord record, AppendDone done) = 0;
 
   // kNotFound, naming the id and saying whether there was such a record.

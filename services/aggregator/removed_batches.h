@@ -19,7 +19,7 @@ namespace camherd::aggregator {
 struct RemovedBatch {
   std::string session_id;
   int64_t batch_seq = 0;
-  std::string digest;  // Of the manifest, 32 bytes.
+  std::string digest;  // Of the manifest, 32 bytes; empty: it was imported.
 };
 
 // Adds to those removed. REQUIRES: a transaction is open.

@@ -111,7 +111,9 @@ absl::StatusOr<std::optional<AppendResult>> SqliteRecordStore::FindBatch(
       "SELECT digest, record_id FROM batches WHERE session_id=? AND "
       "batch_seq=?",
       [&](const SqliteDb::Row& row) -> absl::Status {
-        if (row.Bytes(0) != record.manifest_sha256) {
+        // One that was imported has no manifest: its name alone tells.
+        if (!record.record.imported() && !row.Bytes(0).empty() &&
+            row.Bytes(0) != record.manifest_sha256) {
           return absl::AlreadyExistsError(
               absl::StrCat(BatchName(record.record), " is recorded as record ",
                            row.Int(1), " with another manifest"));

@@ -60,8 +60,8 @@ TABLE = {
     "services/aggregator": {
         "libpq": ["postgres_record_store*"],
         "OpenCV": ["grid_renderer", "record_picture"],
-        "JSON": ["predictions_file*"],
-        "gRPC": ["aggregator_service"],
+        "JSON": ["predictions_file*", "imported_line"],
+        "gRPC": ["aggregator_service", "import_client"],
     },
     "services/cli": {"gRPC": ["*"], "JSON": ["*"]},
     "gateway": {

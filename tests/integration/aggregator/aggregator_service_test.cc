@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/predictions_file_recovery.h"
 #include "services/aggregator/sqlite_record_store.h"
@@ -116,6 +117,23 @@ class AggregatorServiceTest : public ::testing::Test {
     while (reader->Read(&piece)) file += piece.chunk();
     CAMHERD_RETURN_IF_ERROR(FromGrpcStatus(reader->Finish()));
     return file;
+  }
+
+  // Sends it in chunks of that size.
+  absl::StatusOr<v1::ImportRecordsResponse> Import(const std::string& text,
+                                                   size_t chunk = 1000) {
+    grpc::ClientContext context;
+    Prepare(context);
+    v1::ImportRecordsResponse response;
+    const auto writer = stub_->ImportRecords(&context, &response);
+    v1::ImportRecordsRequest request;
+    for (size_t at = 0; at < text.size(); at += chunk) {
+      request.set_chunk(text.substr(at, chunk));
+      if (!writer->Write(request)) break;
+    }
+    writer->WritesDone();
+    CAMHERD_RETURN_IF_ERROR(FromGrpcStatus(writer->Finish(), &context));
+    return response;
   }
 
   // Sends header and the pictures of those frames.
@@ -498,6 +516,64 @@ TEST_F(AggregatorServiceTest, AnExportHasTheLinesOfTheFile) {
   request.Clear();
   EXPECT_THAT(Export(request), StatusIs(absl::StatusCode::kInvalidArgument,
                                         HasSubstr("format")));
+}
+
+TEST_F(AggregatorServiceTest, AnImportAddsWhatIsNotThere) {
+  Start({.line = {.timezone = absl::UTCTimeZone()}});
+  for (int batch = 1; batch <= 3; ++batch) {
+    ASSERT_THAT(Add(MakeHeader("s", batch), {0}).status(), IsOk());
+  }
+  v1::ExportRecordsRequest request;
+  request.set_format(v1::EXPORT_FORMAT_JSONL);
+  const std::string lines = Export(request).value();
+  auto imported = Import(lines);
+  ASSERT_THAT(imported.status(), IsOk());
+  EXPECT_EQ(imported->already_present(), 3);
+  // The same batches of another session, and half a line.
+  imported = Import(absl::StrCat(
+      absl::StrReplaceAll(lines,
+                          {{"\"session_id\": \"s\"", "\"session_id\": \"t\""}}),
+      "{\"basic"));
+  ASSERT_THAT(imported.status(), IsOk());
+  EXPECT_EQ(imported->imported(), 3);
+  ASSERT_EQ(imported->failed(), 1);
+  EXPECT_EQ(imported->errors(0).line(), 4);
+  EXPECT_EQ(store_->LastRecordId(), 6);
+  const auto got = Call<v1::GetRecordRequest, v1::Record>(
+      &v1::AggregatorService::Stub::GetRecord, [] {
+        v1::GetRecordRequest get;
+        get.set_record_id(6);
+        return get;
+      }());
+  ASSERT_THAT(got.status(), IsOk());
+  EXPECT_TRUE(got->imported());
+  EXPECT_EQ(got->session_id(), "t");
+}
+
+TEST_F(AggregatorServiceTest, OneImportRunsAtATimeAndItsChunksAreBounded) {
+  EXPECT_THAT(Import(std::string(2 << 20, ' '), 2 << 20).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("chunk")));
+  {
+    grpc::ClientContext context;
+    Prepare(context);
+    v1::ImportRecordsResponse response;
+    const auto writer = stub_->ImportRecords(&context, &response);
+    v1::ImportRecordsRequest request;
+    request.set_chunk("x\n");
+    ASSERT_TRUE(writer->Write(request));
+    // It may not have begun yet.
+    absl::Status second;
+    while ((second = Import("").status()).ok()) {
+    }
+    EXPECT_THAT(second, StatusIs(absl::StatusCode::kResourceExhausted));
+    context.TryCancel();
+    EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  // Its place is free again.
+  absl::Status next;
+  while (absl::IsResourceExhausted(next = Import("").status())) {
+  }
+  EXPECT_THAT(next, IsOk());
 }
 
 TEST_F(AggregatorServiceTest, MoreExportsThanAreAllowedAreRefused) {
