@@ -345,6 +345,26 @@ TEST_F(SqliteRecordStoreTest, UsageFollowsRecordsAndGrids) {
   EXPECT_EQ(usage.oldest_record, FirstFrame() + absl::Seconds(30));
 }
 
+TEST_F(SqliteRecordStoreTest, OfARemovedAndAnImportedBatchTheNameAloneTells) {
+  const auto imported = [](int64_t batch_seq) {
+    NewRecord record = MakeNewRecord(MakeHeader("s", batch_seq));
+    record.record.set_imported(true);
+    record.manifest_sha256.clear();
+    return record;
+  };
+  Append(MakeHeader("s", 1));
+  ASSERT_THAT(AppendAndWait(*store_, imported(2)), IsOk());
+  EXPECT_EQ(store_->RemoveRecords({})->count, 2);
+  // Recorded once, then imported; and the reverse.
+  for (const NewRecord& again :
+       {imported(1), MakeNewRecord(MakeHeader("s", 2))}) {
+    const auto result = AppendAndWait(*store_, again);
+    ASSERT_THAT(result, IsOk());
+    EXPECT_TRUE(result->already_recorded);
+    EXPECT_EQ(result->record_id, 0);
+  }
+}
+
 TEST_F(SqliteRecordStoreTest, ABatchRemovedWhileItComesAgainLeavesNoPictures) {
   // The second call looks before the first is recorded, and writes its
   // pictures when the record has been removed.
