@@ -344,7 +344,15 @@ bool HttpServer::Take(uint64_t id, HttpRequest&& request) {
 
 HttpCode HttpServer::AnswerAsMade(uint64_t id, const HttpRequest& request,
                                   const Handler& handler) {
-  const HttpResponse response = handler(request);
+  HttpResponse response;
+  try {
+    response = handler(request);
+  } catch (...) {
+    // As the library's threads do.
+    metrics_.HandlerThrew();
+    LogError("a handler threw an exception", {{"route", request.route}});
+    response = ErrorAnswer(HttpCode::kInternalError, "internal error");
+  }
   const bool head_only = request.method == "HEAD";
   const Framing framing =
       request.is_http_1_0 ? Framing::kClose : Framing::kChunks;

@@ -146,21 +146,27 @@ TEST(HttpServerTest, TakesWritesFromItsOwnPageAndFromProgramsOnly) {
 }
 
 TEST(HttpServerTest, AnExceptionsTextNeverLeaves) {
+  const Handler thrower = [](const HttpRequest&) -> HttpResponse {
+    throw std::runtime_error("password=hunter2");
+  };
   Routes routes;
+  routes.push_back({.method = "GET", .path = "/throw", .handler = thrower});
   routes.push_back({.method = "GET",
-                    .path = "/throw",
-                    .handler = [](const HttpRequest&) -> HttpResponse {
-                      throw std::runtime_error("password=hunter2");
-                    }});
+                    .path = "/stream",
+                    .lane = Lane::kStream,
+                    .handler = thrower});
   RunningGateway gateway(RunningGateway::DefaultOptions(), std::move(routes));
-  RawConnection connection(gateway.address());
-  connection.Send("GET /throw HTTP/1.1\r\nHost: localhost\r\n\r\n");
-  const std::string bytes = connection.ReadAll();
-  EXPECT_EQ(ParseAnswer(bytes).code, 500);
-  EXPECT_THAT(bytes, Not(HasSubstr("hunter2")));
-  EXPECT_THAT(bytes, HasSubstr("internal error"));
+  for (const char* path : {"/throw", "/stream"}) {
+    RawConnection connection(gateway.address());
+    connection.Send(
+        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    const std::string bytes = connection.ReadAll();
+    EXPECT_EQ(ParseAnswer(bytes).code, 500) << path;
+    EXPECT_THAT(bytes, Not(HasSubstr("hunter2"))) << path;
+    EXPECT_THAT(bytes, HasSubstr("internal error")) << path;
+  }
   EXPECT_THAT(gateway.Metrics(),
-              HasSubstr("camherd_gateway_handler_exceptions_total 1"));
+              HasSubstr("camherd_gateway_handler_exceptions_total 2"));
 }
 
 TEST(HttpServerTest, AClientThatWaitsForContinueIsToldToGoOn) {
