@@ -240,7 +240,7 @@ TEST(AggregatorProcessTest, AnImportGoesThroughTheServiceOrAroundIt) {
                                "]\n"));
   {
     Process process(dir.path());
-    const auto stub = process.Connect();
+    auto stub = process.Connect();
     ASSERT_NE(stub, nullptr);
     // Its port is not in the configuration.
     ended = Import(dir.path(), file, {"--config", dir / "test.yaml"});
@@ -250,6 +250,8 @@ TEST(AggregatorProcessTest, AnImportGoesThroughTheServiceOrAroundIt) {
     EXPECT_EQ(ended.code, 0) << ended.err;
     EXPECT_THAT(ended.err, HasSubstr("1 records imported, 1 there already"));
     ASSERT_THAT(Add(*stub, 1), IsOk());
+    // A stop waits for clients that do not listen.
+    stub = nullptr;
     EXPECT_EQ(process.End(SIGTERM), 0);
   }
   // From standard input, without the service again.
@@ -346,13 +348,14 @@ TEST(AggregatorProcessTest, AFullTableOfInodesIsNamedAndLosesNothing) {
     Process process(dir.path(),
                     "  low_disk_bytes: 0\n  full_disk_bytes: 0\n"
                     "  disk_poll_seconds: 0.01\n");
-    const auto stub = process.Connect();
+    auto stub = process.Connect();
     ASSERT_NE(stub, nullptr);
     absl::Status status;
     while ((status = Add(*stub, acknowledged + 1)).ok()) ++acknowledged;
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted,
                                  HasSubstr("inodes")));
     EXPECT_TRUE(RetryDelay(status).has_value());
+    stub = nullptr;
     EXPECT_EQ(process.End(SIGTERM), 0);
     // What is read of the log after its end.
     process.WaitForLog("nothing says this");
@@ -364,9 +367,10 @@ TEST(AggregatorProcessTest, AFullTableOfInodesIsNamedAndLosesNothing) {
             0);
   {
     Process process(dir.path(), "  low_disk_bytes: 0\n  full_disk_bytes: 0\n");
-    const auto stub = process.Connect();
+    auto stub = process.Connect();
     ASSERT_NE(stub, nullptr);
     EXPECT_THAT(Add(*stub, acknowledged + 1), IsOk());
+    stub = nullptr;
     EXPECT_EQ(process.End(SIGTERM), 0);
   }
   const std::vector<int64_t> lines = Lines(dir.path());
