@@ -23,6 +23,9 @@ namespace camherd::capture {
 namespace {
 
 constexpr size_t kMaxFrameBytes = 64 << 20;
+// Of a file that was written longer ago the disk has the bytes: Linux writes
+// back after half a minute.
+constexpr absl::Duration kWrittenBack = absl::Minutes(2);
 // The host's clock was set where it is off by more.
 constexpr absl::Duration kClockSlack = absl::Seconds(1);
 // More frames than a worker may have under way.
@@ -293,7 +296,15 @@ absl::Status StreamSession::RecoverBrightest() {
   std::set<std::string> known;
   for (const v1::FrameInfo& frame : frames) {
     const std::string path = FrameFile(brightest_dir_, frame.frame_seq());
-    if (!FileSize(path).ok()) {
+    const auto size = FileSize(path);
+    bool whole = size.ok() && *size == frame.size_bytes();
+    // A power cut may have left the name and the length of a file only.
+    if (whole &&
+        FromProto(frame.captured_at()) > last_activity_ - kWrittenBack) {
+      const auto jpeg = ReadFile(path, kMaxFrameBytes);
+      whole = jpeg.ok() && Sha256(*jpeg) == frame.sha256();
+    }
+    if (!whole) {
       // A row that stays is looked at again after the next start.
       store_.RemoveBrightest(session_id_, frame.frame_seq()).IgnoreError();
       continue;

@@ -510,6 +510,20 @@ TEST_F(StreamSupervisorTest, TheNineSurviveAKill) {
               ElementsAre(100, 90, 80, 75, 70, 60, 50, 6, 5));
 }
 
+TEST_F(StreamSupervisorTest, ABrightFrameThatAPowerCutDamagedMakesRoom) {
+  const v1::Stream stream =
+      bed_.StartCamera("rtsp://192.0.2.1/demo", /*with_model=*/false);
+  bed_.Take(stream.stream_id(), 9);
+  const std::string damaged =
+      FrameFile(BrightestDir(bed_.data_dir(), "demo", stream.session_id()), 5);
+  ASSERT_TRUE(
+      WriteFileAtomically(damaged, std::string(4, '\0'), Sync::kNone).ok());
+  bed_.Kill();
+  EXPECT_EQ(bed_.Get("demo").brightest_count(), 8);
+  bed_.Take(stream.stream_id(), 1);
+  EXPECT_TRUE(bed_.StopCamera("demo").has_grid());
+}
+
 TEST_F(StreamSupervisorTest, LostFilesAreCountedWithTheirBatch) {
   bed_.before_start = [&] { bed_.inference->SetOpen(false); };
   bed_.inference->SetOpen(false);
