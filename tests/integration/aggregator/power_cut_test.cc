@@ -103,10 +103,22 @@ std::set<int64_t> CheckStore(RecordStore& store) {
   return batches;
 }
 
+// What was rotated out and predictions.json, one after the other.
+std::string ReadLines(const std::string& data) {
+  std::string text;
+  for (int i = 1;; ++i) {
+    const std::string rotated = absl::StrCat(data, "/predictions-", i, ".json");
+    if (!std::filesystem::exists(rotated)) break;
+    text += ReadText(rotated);
+    EXPECT_TRUE(text.empty() || text.back() == '\n') << rotated;
+  }
+  return text + ReadText(PredictionsPath(data));
+}
+
 // Each record is one whole line, in order.
 void CheckLines(const std::string& data, RecordStore& store) {
   int64_t expected = 0;
-  const std::string text = ReadText(PredictionsPath(data));
+  const std::string text = ReadLines(data);
   EXPECT_TRUE(text.empty() || text.back() == '\n');
   for (const absl::string_view line :
        absl::StrSplit(text, '\n', absl::SkipEmpty())) {
