@@ -34,12 +34,14 @@ int64_t BytesOnDisk(const std::string& path) {
 
 // What one run finds and does.
 struct Retention::Run {
+  absl::Duration start;
   StoreUsage usage;
   int64_t live_bytes = 0;
   // The oldest first; those removed are gone from it.
   std::vector<RotatedPredictions> files;
   bool records_left = true;
   bool grids_left = true;
+  bool more_is_old = false;
 
   int64_t records = 0;
   int64_t prediction_files = 0;
@@ -76,39 +78,36 @@ void Retention::Stop() {
 }
 
 void Retention::Loop() {
-  int64_t seen_id = -1;
-  absl::Duration last_run = -absl::InfiniteDuration();
+  const bool limited = options_.max_bytes > 0;
+  // Without new records.
+  const absl::Duration wait =
+      limited ? std::min(kMeasureInterval, options_.poll_interval)
+              : options_.poll_interval;
   absl::Duration last_failure_log = -absl::InfiniteDuration();
   while (true) {
-    const bool limited = options_.max_bytes > 0;
-    {
-      absl::MutexLock lock(&mu_);
-      mu_.AwaitWithTimeout(absl::Condition(&stopping_),
-                           limited
-                               ? std::min(kLookInterval, options_.poll_interval)
-                               : options_.poll_interval);
-      if (stopping_) return;
-    }
-    const absl::Duration now = clock_.SteadyNow();
-    const int64_t last_id = store_.LastRecordId();
-    const absl::Duration wait =
-        limited ? std::min(kMeasureInterval, options_.poll_interval)
-                : options_.poll_interval;
-    if ((!limited || last_id == seen_id) && now - last_run < wait) continue;
-    seen_id = last_id;
-    last_run = now;
-    const absl::Status status = RunOnce();
-    if (!status.ok() && now - last_failure_log >= kFailureLogInterval) {
+    const absl::Duration start = clock_.SteadyNow();
+    const int64_t seen_id = store_.LastRecordId();
+    const absl::StatusOr<bool> run = RunOnce();
+    if (!run.ok() && start - last_failure_log >= kFailureLogInterval) {
       LogError("what is too old or too much cannot be removed, trying again",
-               {{"error", status}});
-      last_failure_log = now;
+               {{"error", run.status()}});
+      last_failure_log = start;
     }
+    const bool more = run.value_or(false);
+    do {
+      absl::MutexLock lock(&mu_);
+      mu_.AwaitWithTimeout(
+          absl::Condition(&stopping_),
+          limited || more ? std::min(kLookInterval, wait) : wait);
+      if (stopping_) return;
+    } while (!more && (!limited || store_.LastRecordId() == seen_id) &&
+             clock_.SteadyNow() - start < wait);
   }
 }
 
-absl::Status Retention::RunOnce() {
+absl::StatusOr<bool> Retention::RunOnce() {
   Run run;
-  const absl::Duration start = clock_.SteadyNow();
+  run.start = clock_.SteadyNow();
   run.files = ListRotatedPredictions(options_.predictions_path);
   // What rotation numbered later may hold older records.
   std::stable_sort(
@@ -119,17 +118,19 @@ absl::Status Retention::RunOnce() {
   status.Update(Shrink());
   status.Update(Measure(run));
   if (run.records + run.prediction_files + run.grids > 0) {
-    LogInfo("removed what was too old or too much",
-            {{"records", run.records},
-             {"prediction_files", run.prediction_files},
-             {"grids", run.grids},
-             {"bytes", run.bytes},
-             {"bytes_left", run.TotalBytes()},
-             {"oldest_record",
-              absl::FormatTime(run.usage.oldest_record, absl::UTCTimeZone())},
-             {"seconds", absl::ToDoubleSeconds(clock_.SteadyNow() - start)}});
+    LogInfo(
+        "removed what was too old or too much",
+        {{"records", run.records},
+         {"prediction_files", run.prediction_files},
+         {"grids", run.grids},
+         {"bytes", run.bytes},
+         {"bytes_left", run.TotalBytes()},
+         {"oldest_record",
+          absl::FormatTime(run.usage.oldest_record, absl::UTCTimeZone())},
+         {"seconds", absl::ToDoubleSeconds(clock_.SteadyNow() - run.start)}});
   }
-  return status;
+  if (!status.ok()) return status;
+  return run.more_is_old;
 }
 
 absl::StatusOr<int64_t> Retention::LastRemovable() {
@@ -177,25 +178,28 @@ absl::Status Retention::RemoveOld(Run& run) {
   while (!run.files.empty() && run.files.front().newest < step.before) {
     CAMHERD_RETURN_IF_ERROR(RemoveFile(run, RemovalReason::kAge));
   }
-  RemovedItems removed;
-  absl::Duration start;
-  do {
-    start = clock_.SteadyNow();
-    CAMHERD_ASSIGN_OR_RETURN(step.last_record_id, LastRemovable());
-    CAMHERD_ASSIGN_OR_RETURN(removed, store_.RemoveRecords(step));
-    run.records += removed.count;
+  CAMHERD_RETURN_IF_ERROR(RemoveOldOf(run, RemovedKind::kRecord, step));
+  return RemoveOldOf(run, RemovedKind::kGrid, step);
+}
+
+absl::Status Retention::RemoveOldOf(Run& run, RemovedKind kind,
+                                    RemovalStep step) {
+  while (!run.more_is_old) {
+    const absl::Duration start = clock_.SteadyNow();
+    RemovedItems removed;
+    if (kind == RemovedKind::kGrid) {
+      CAMHERD_ASSIGN_OR_RETURN(removed, store_.RemoveGrids(step));
+      run.grids += removed.count;
+    } else {
+      CAMHERD_ASSIGN_OR_RETURN(step.last_record_id, LastRemovable());
+      CAMHERD_ASSIGN_OR_RETURN(removed, store_.RemoveRecords(step));
+      run.records += removed.count;
+    }
     run.bytes += removed.bytes;
-    metrics_.Removed(RemovedKind::kRecord, RemovalReason::kAge, removed.count,
-                     removed.bytes);
-  } while (removed.count > 0 && GoOn(start, /*gentle=*/true));
-  do {
-    start = clock_.SteadyNow();
-    CAMHERD_ASSIGN_OR_RETURN(removed, store_.RemoveGrids(step));
-    run.grids += removed.count;
-    run.bytes += removed.bytes;
-    metrics_.Removed(RemovedKind::kGrid, RemovalReason::kAge, removed.count,
-                     removed.bytes);
-  } while (removed.count > 0 && GoOn(start, /*gentle=*/true));
+    metrics_.Removed(kind, RemovalReason::kAge, removed.count, removed.bytes);
+    if (removed.count == 0 || !GoOn(start, /*gentle=*/true)) break;
+    run.more_is_old = clock_.SteadyNow() - run.start >= options_.max_age_run;
+  }
   return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/aggregator/aggregator_metrics.h"
@@ -45,6 +46,8 @@ class Retention {
     int64_t max_bytes = 0;
     // Between looks at the ages.
     absl::Duration poll_interval = absl::Minutes(1);
+    // For what is too old at a time: the bytes are looked at in between.
+    absl::Duration max_age_run = absl::Seconds(2);
   };
 
   // All must outlive it.
@@ -56,9 +59,10 @@ class Retention {
   // Ends within a step. May be called twice.
   void Stop();
 
-  // Removes what is due, and tells the metrics what there is. An error is the
-  // store's, or that of a file which could not be removed.
-  absl::Status RunOnce();
+  // Removes what is due, what is too old for `max_age_run`, and tells
+  // the metrics what there is. True: more is too old. An error is the store's,
+  // or that of a file which could not be removed.
+  absl::StatusOr<bool> RunOnce();
 
  private:
   struct Run;
@@ -67,6 +71,7 @@ class Retention {
   absl::Status RemoveOld(Run& run);
   absl::Status RemoveExcess(Run& run);
   absl::Status Shrink();
+  absl::Status RemoveOldOf(Run& run, RemovedKind kind, RemovalStep step);
   absl::Status RemoveFile(Run& run, RemovalReason reason);
   absl::Status Measure(Run& run);
   absl::StatusOr<int64_t> LastRemovable();

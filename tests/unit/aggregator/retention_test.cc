@@ -86,7 +86,7 @@ class RetentionTest : public ::testing::Test {
   }
 
   absl::Status Run() {
-    return Retention(options_, *store_, clock_, *metrics_).RunOnce();
+    return Retention(options_, *store_, clock_, *metrics_).RunOnce().status();
   }
 
   // Numbers of the batches there are, the newest first.
@@ -230,6 +230,23 @@ TEST_F(RetentionTest, RecordsGridsAndFilesGoInOrderOfTheirTimes) {
     seen.insert(left);
   }
   EXPECT_GE(seen.size(), 5U);
+}
+
+TEST_F(RetentionTest, MuchThatIsTooOldGoesInSeveralRunsWithoutAPause) {
+  for (int i = 1; i <= 80; ++i) Append(i);
+  options_.max_age = absl::Seconds(1);
+  options_.max_age_run = absl::ZeroDuration();
+  options_.poll_interval = absl::Hours(1);
+  clock_.Advance(absl::Hours(24));
+  Retention retention(options_, *store_, clock_, *metrics_);
+  EXPECT_TRUE(retention.RunOnce().value());
+  EXPECT_THAT(Batches(), SizeIs(80 - 32));
+  retention.Start();
+  const absl::Time end = Clock::Real().Now() + kWait;
+  while (!Batches().empty() && Clock::Real().Now() < end) {
+    std::this_thread::yield();
+  }
+  EXPECT_THAT(Batches(), IsEmpty());
 }
 
 TEST_F(RetentionTest, ARecordThatIsNoLineYetIsKept) {
