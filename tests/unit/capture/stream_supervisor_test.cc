@@ -1689,7 +1689,7 @@ TEST_F(SecondSourceTest, IsNotAskedForBeforeTheWorkerHasLeftTheEarlierOne) {
 
 TEST_F(SecondSourceTest, ItAloneWaitsForRoomInTheSpool) {
   bed_.Stop();
-  bed_.options.spool_stream_max_bytes = 4 * 5;
+  bed_.options.spool.stream_max_bytes = 4 * 5;
   bed_.Start();
   bed_.inference->LoseAnswers(1 << 20);
   StartBoth(5);
