@@ -2,7 +2,7 @@
 """Stands between a service and its peer: passes calls on, and harms them.
 
 Any method of any service, its messages as bytes. Each harm is one function of
-HARMS; which call meets which is drawn from a seeded generator.
+HARMS; which call meets which is dealt as from a deck of cards, with a seed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class RpcRelay:
         self._server: grpc.Server | None = None
         self._channels: dict[str, grpc.Channel] = {}
         self._harms: Sequence[str] = ()
+        # What the next calls meet: each harm once, before any comes again.
+        self._deck: list[str] = []
         self._random = Random(1)
         self._mu = threading.Lock()
         # Copies of calls that are on their way later than their call.
@@ -82,7 +84,7 @@ class RpcRelay:
     @contextlib.contextmanager
     def harming(self, *harms: str) -> Iterator[None]:
         """While it lasts, each call meets one of `harms`."""
-        self._harms = harms
+        self._harms, self._deck = harms, []
         try:
             yield
         finally:
@@ -100,7 +102,9 @@ class RpcRelay:
         harm = ""
         if self._harms and method.endswith(self._methods):
             with self._mu:
-                harm = self._random.choice(self._harms)
+                if not self._deck:
+                    self._deck = self._random.sample(self._harms, len(self._harms))
+                harm = self._deck.pop()
                 self.counts[harm] = self.counts.get(harm, 0) + 1
         try:
             if harm in ("", "pass"):
@@ -220,10 +224,11 @@ def _again(relay: RpcRelay, method: str, requests: Requests, context: Any) -> An
 
 
 def _slow(relay: RpcRelay, method: str, requests: Requests, context: Any) -> Answer:  # noqa: ANN401
-    """Ten times slower than it is, and than half a second at the least."""
+    """Ten times slower than it is, by half a second at the least, and by no more
+    than leaves it within a deadline of 2.5 s."""
     start = time.monotonic()
     answer = relay.deliver(method, requests, context.time_remaining())
-    threading.Event().wait(max(9 * (time.monotonic() - start), 0.5))
+    threading.Event().wait(min(max(9 * (time.monotonic() - start), 0.5), 1.5))
     return answer
 
 

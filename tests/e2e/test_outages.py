@@ -203,8 +203,8 @@ HARMED = {
     "slow": (("slow",), ()),
     "refusing": (("refuse", "pass"), ("refuse", "pass")),
     "losing": (
-        ("lost", "unanswered", "silent", "pass"),
-        ("lost", "unanswered", "silent", "pass"),
+        ("lost", "unanswered", "silent", "pass", "pass", "pass"),
+        ("lost", "unanswered", "silent", "pass", "pass", "pass"),
     ),
     "twice-and-late": (
         ("twice", "both", "late", "again", "pass"),
@@ -243,7 +243,7 @@ def test_batches_that_meet_harm_on_their_way_are_recorded_once(
 def test_many_batches_that_meet_harm_are_recorded_once(
     site: Site, camera: Camera, harms: Harms
 ) -> None:
-    harmed(site, camera, harms, 300)
+    harmed(site, camera, harms, 200)
 
 
 @pytest.mark.long
