@@ -63,6 +63,7 @@ struct Aggregator {
     options.line = {.timezone = absl::UTCTimeZone()};
     options.sync_interval = sync_interval;
     options.write = std::move(write);
+    options.rotate_bytes = 20000;
     file = PredictionsFile::Create(options, *store, Clock::Real(), *metrics)
                .value();
   }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -72,6 +73,12 @@ class ProcessWorkersTest : public ::testing::Test {
   }
 
   void TearDown() override {
+    // One that is assigned while they stop has no end.
+    EXPECT_TRUE(WaitFor([this] {
+      return std::all_of(seen_.begin(), seen_.end(), [](const auto& seen) {
+        return seen.second.assigned > seen.second.lost.size();
+      });
+    }));
     if (workers_ != nullptr) workers_->Stop();
     EXPECT_THAT(Children(), SizeIs(0));
     absl::MutexLock lock(&mu_);
@@ -115,6 +122,8 @@ class ProcessWorkersTest : public ::testing::Test {
     }
     ASSERT_TRUE(MakeDirs(dir_ / id).ok());
     workers_->Send(message);
+    absl::MutexLock lock(&mu_);
+    ++seen_[id].assigned;
   }
   // `script`: see scripted_worker.cc.
   void Assign(const std::string& id, const std::string& script) {
@@ -136,6 +145,7 @@ class ProcessWorkersTest : public ::testing::Test {
   struct Seen {
     std::string url;
     int64_t next_seq = 1;
+    size_t assigned = 0;
     v1::StateChanged state;
     int samples = 0;
     std::vector<v1::StreamEnded> lost;
