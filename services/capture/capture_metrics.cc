@@ -114,7 +114,7 @@ class Collector : public prometheus::Collectable {
     add("camherd_capture_frames_spooled", "Frames in the spool.",
         MetricType::Gauge, total.spooled());
     add("camherd_capture_frames_ranked_only_total",
-        "Frames of streams without models.", MetricType::Counter,
+        "Frames that no model is given.", MetricType::Counter,
         total.ranked_only());
     add("camherd_capture_batches_pending",
         "Sealed batches that are not recorded yet.", MetricType::Gauge,

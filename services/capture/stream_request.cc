@@ -143,13 +143,16 @@ bool SameServer(const CameraUrl& a, const CameraUrl& b) {
 // `current` on the same server.
 absl::StatusOr<CameraUrl> WithLogin(CameraUrl url,
                                     const std::optional<CameraUrl>& current,
-                                    const v1::UpdateStreamRequest& request) {
+                                    const v1::UpdateStreamRequest& request,
+                                    bool may_lack_user) {
   const bool keeps = current.has_value() && !url.has_credentials() &&
                      SameServer(url, *current);
   std::string user = keeps ? current->user() : url.user();
   std::string password = keeps ? current->password() : url.password();
   if (request.has_user()) user = request.user();
   if (request.has_password()) password = request.password();
+  // A password alone is for who has a user.
+  if (may_lack_user && user.empty() && !request.has_user()) return url;
   if (request.has_user() || request.has_password()) {
     CAMHERD_RETURN_IF_ERROR(CheckCredentials(user, password));
   }
@@ -240,7 +243,8 @@ absl::StatusOr<StreamRequest> CheckUpdateRequest(
     return absl::InvalidArgumentError(
         "rtsp_url must be given where the stored one cannot be used");
   }
-  CAMHERD_ASSIGN_OR_RETURN(main, WithLogin(*main, url, request));
+  CAMHERD_ASSIGN_OR_RETURN(main, WithLogin(*main, url, request,
+                                           /*may_lack_user=*/false));
 
   std::optional<CameraUrl> detect = detect_url;
   if (request.has_detect_url()) {
@@ -256,7 +260,8 @@ absl::StatusOr<StreamRequest> CheckUpdateRequest(
     const bool known =
         detect_url.has_value() && SameServer(*detect, *detect_url);
     CAMHERD_ASSIGN_OR_RETURN(
-        detect, WithLogin(*detect, known ? detect_url : main, request));
+        detect, WithLogin(*detect, known ? detect_url : main, request,
+                          /*may_lack_user=*/true));
   }
 
   StreamRequest out{

@@ -28,8 +28,8 @@ constexpr size_t kMaxFrameBytes = 64 << 20;
 constexpr absl::Duration kWrittenBack = absl::Minutes(2);
 // The host's clock was set where it is off by more.
 constexpr absl::Duration kClockSlack = absl::Seconds(1);
-// More frames than a worker may have under way.
-constexpr int64_t kFramesUnderWay = 64;
+// More frames than may be under way, in a worker and on the way from it.
+constexpr int64_t kFramesUnderWay = 10000;
 constexpr absl::string_view kDetectSuffix = "/detect";
 constexpr char kSpoolFull[] = "spool_full";
 constexpr char kDiskFull[] = "disk_full";
@@ -194,7 +194,7 @@ void StreamSession::CountTimeAway() {
 }
 
 void StreamSession::CountLost(Source& source) {
-  if (HasAllFrames()) return;
+  if (HasAllFrames() || source.grid_interval <= absl::ZeroDuration()) return;
   absl::Duration until = clock_.SteadyNow();
   if (stream_.has_expires_at()) until = std::min(until, lease_end_);
   absl::Duration rest;
@@ -461,18 +461,18 @@ void StreamSession::CommitSample(Source& source,
                              clock_.Now());
   }
   if (!status.ok()) {
-    if (not_kept_.empty()) {
+    if (source.not_kept.empty()) {
       LogError("samples not kept",
                {{"stream", stream_id_}, {"status", status}});
     }
-    not_kept_ = std::string(status.message());
+    source.not_kept = std::string(status.message());
     if (main) UnlinkFile(latest).IgnoreError();
     if (rank.enters) UnlinkFile(bright).IgnoreError();
     UnlinkFile(file).IgnoreError();
     CountMissed(source, "disk_error", 1);
     return;
   }
-  if (!std::exchange(not_kept_, "").empty()) {
+  if (!std::exchange(source.not_kept, "").empty()) {
     LogInfo("samples are kept again", {{"stream", stream_id_}});
   }
   source.frame_seq = seq;
@@ -493,7 +493,13 @@ void StreamSession::CommitSample(Source& source,
     latest_ = info;
   }
   if (!ranked_only) {
-    open_.push_back(info);
+    // In order of their numbers: at a change of sources one of the earlier may
+    // come late.
+    open_.insert(std::upper_bound(open_.begin(), open_.end(), info,
+                                  [](const auto& a, const auto& b) {
+                                    return a.frame_seq() < b.frame_seq();
+                                  }),
+                 info);
     AddSpoolBytes(info.size_bytes());
   } else if (!rank.enters || file != bright) {
     UnlinkFile(file).IgnoreError();
@@ -668,8 +674,6 @@ void StreamSession::OnLost(Source& source, const v1::StreamEnded& lost) {
   }
   CountUncounted().IgnoreError();
   source.lost = true;
-  // Nobody has told the next worker.
-  source.told_pause.clear();
   const absl::Time now = clock_.Now();
   if (status.state() == v1::STREAM_STATE_RUNNING) {
     SetState(source, v1::STREAM_STATE_RECONNECTING);
@@ -704,6 +708,10 @@ void StreamSession::OnEnded(SourceRole role, const v1::StreamEnded& ended) {
   } else {
     CountUncounted().IgnoreError();
     if (std::exchange(source.lost, false)) CountLost(source);
+    // One that comes again counts from zero.
+    source.connects_before = source.status.connects();
+    source.disconnects_before = source.status.disconnects();
+    source.received_before = source.status.received_bytes();
     TrySealOpen(/*also_rest=*/true);
   }
   // Last: whoever waits for the end finds everything sealed.
@@ -868,6 +876,7 @@ absl::Status StreamSession::Update(const v1::Stream& spec, const CameraUrl& url,
     detect_.url.reset();
     detect_.stored_url.clear();
     detect_.grid_interval = absl::ZeroDuration();
+    detect_.lost = false;
     Of(Batched()).next_frame_seq =
         std::max(main_.next_frame_seq, detect_.next_frame_seq) +
         kFramesUnderWay;
@@ -1121,10 +1130,12 @@ void StreamSession::FillObserved(v1::Stream& stream) const {
       stream.set_state_reason(
           absl::StrCat(stream.state_reason(), also, reason));
     }
-    if (!not_kept_.empty()) {
+    const std::string& not_kept =
+        main_.not_kept.empty() ? detect_.not_kept : main_.not_kept;
+    if (!not_kept.empty()) {
       stream.set_state_reason(absl::StrCat(
           stream.state_reason(), stream.state_reason().empty() ? "" : "; ",
-          "samples cannot be kept: ", not_kept_));
+          "samples cannot be kept: ", not_kept));
     }
     return;
   }
@@ -1172,6 +1183,16 @@ bool StreamSession::has_source(SourceRole role) const {
   return Has(role);
 }
 
+v1::SourceStatus StreamSession::status(SourceRole role) const {
+  absl::MutexLock lock(&mu_);
+  return StatusOf(Of(role));
+}
+
+int64_t StreamSession::received_bytes() const {
+  absl::MutexLock lock(&mu_);
+  return main_.status.received_bytes() + detect_.status.received_bytes();
+}
+
 bool StreamSession::desired_running() const {
   absl::MutexLock lock(&mu_);
   return stream_.desired_running();
@@ -1212,17 +1233,32 @@ std::vector<v1::PauseSampling> StreamSession::SetPaused(
   absl::MutexLock lock(&mu_);
   paused_for_ = reason;
   std::vector<v1::PauseSampling> news;
-  for (Source* source : {&main_, &detect_}) {
-    const bool waits = reason != kSpoolFull || source->role == Batched();
-    const std::string its = waits ? reason : "";
-    if (!Has(source->role) || source->told_pause == its) continue;
-    source->told_pause = its;
-    v1::PauseSampling& pause = news.emplace_back();
-    pause.set_stream_id(SourceId{stream_id_, source->role}.ToString());
-    pause.set_paused(!its.empty());
-    pause.set_reason(its);
+  for (const Source* source : {&main_, &detect_}) {
+    if (Has(source->role) && source->told_pause != PauseReason(*source)) {
+      news.push_back(TellPause(source->role));
+    }
   }
   return news;
+}
+
+v1::PauseSampling StreamSession::PauseOf(SourceRole role) {
+  absl::MutexLock lock(&mu_);
+  return TellPause(role);
+}
+
+std::string StreamSession::PauseReason(const Source& source) const {
+  const bool waits = paused_for_ != kSpoolFull || source.role == Batched();
+  return waits ? paused_for_ : "";
+}
+
+v1::PauseSampling StreamSession::TellPause(SourceRole role) {
+  Source& source = Of(role);
+  source.told_pause = PauseReason(source);
+  v1::PauseSampling pause;
+  pause.set_stream_id(SourceId{stream_id_, role}.ToString());
+  pause.set_paused(!source.told_pause.empty());
+  pause.set_reason(source.told_pause);
+  return pause;
 }
 
 std::string StreamSession::paused_for() const {

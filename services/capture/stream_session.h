@@ -155,6 +155,9 @@ class StreamSession {
   std::optional<CameraUrl> url(SourceRole role = SourceRole::kMain) const;
   // There is one: the second may not be.
   bool has_source(SourceRole role) const;
+  v1::SourceStatus status(SourceRole role) const;
+  // Since the service started, of all sources there were.
+  int64_t received_bytes() const;
   bool desired_running() const;
   // It has models: its samples go into the spool.
   bool uses_spool() const;
@@ -175,6 +178,8 @@ class StreamSession {
   // want of room in the spool only the source waits that fills it. Returns what
   // the caller is to tell the worker.
   std::vector<v1::PauseSampling> SetPaused(const std::string& reason);
+  // What holds for the source, for a worker that it is assigned to.
+  v1::PauseSampling PauseOf(SourceRole role);
   std::string paused_for() const;
 
   // By how much the interval asked for is multiplied while the spool fills;
@@ -220,8 +225,10 @@ class StreamSession {
     absl::Duration grid_interval;
     absl::Duration grid_phase;
     absl::Duration counted_until;
-    // Why its worker was told to pause; empty: it was not.
+    // Why its worker was told to pause last; empty: to go on.
     std::string told_pause;
+    // Why its last sample could not be kept; empty: it was.
+    std::string not_kept;
     // The next worker has not said a word yet.
     bool lost = false;
     // No worker has it.
@@ -262,6 +269,11 @@ class StreamSession {
   absl::Duration Interval() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // What the spool keeps it from; empty: nothing.
   std::string SpoolReason() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Why the source is to pause now.
+  std::string PauseReason(const Source& source) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  v1::PauseSampling TellPause(SourceRole role)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // It has captured its max_frames.
   bool HasAllFrames() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetLeaseEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -349,8 +361,6 @@ class StreamSession {
   bool folders_missing_ ABSL_GUARDED_BY(mu_) = false;
   // Frames up to this number are of an earlier run of the service.
   int64_t recovered_seq_ ABSL_GUARDED_BY(mu_) = 0;
-  // Why the last sample could not be kept; empty: it was.
-  std::string not_kept_ ABSL_GUARDED_BY(mu_);
   bool discarded_ ABSL_GUARDED_BY(mu_) = false;
   std::string paused_for_ ABSL_GUARDED_BY(mu_);
   int widened_ ABSL_GUARDED_BY(mu_) = 1;

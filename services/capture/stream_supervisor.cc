@@ -38,10 +38,11 @@ SpoolRoom::Options RoomAt(SpoolRoom::Options options, const std::string& path) {
   return options;
 }
 
-// Of each of its sources, the first one first.
-std::vector<StreamLoad> LoadsOf(const v1::Stream& stream) {
+// Of each of its sources, the first one, which is observed as `main`, first.
+std::vector<StreamLoad> LoadsOf(const v1::Stream& stream,
+                                const v1::SourceStatus& main = {}) {
   std::vector<StreamLoad> loads;
-  const auto add = [&](SourceRole role, const auto& observed) {
+  const auto add = [&](SourceRole role, const v1::SourceStatus& observed) {
     const bool mode_known =
         stream.sampling_mode() == v1::SAMPLING_MODE_AUTO &&
         observed.effective_mode() != v1::SAMPLING_MODE_UNSPECIFIED;
@@ -55,14 +56,9 @@ std::vector<StreamLoad> LoadsOf(const v1::Stream& stream) {
          .receiving = stream.desired_running() &&
                       observed.state() == v1::STREAM_STATE_RUNNING});
   };
-  add(SourceRole::kMain, stream);
+  add(SourceRole::kMain, main);
   if (!stream.detect_url().empty()) add(SourceRole::kDetect, stream.detect());
   return loads;
-}
-
-// Since the service started, of all its sources.
-int64_t ReceivedBytes(const v1::Stream& stream) {
-  return stream.received_bytes() + stream.detect().received_bytes();
 }
 
 }  // namespace
@@ -333,6 +329,11 @@ void StreamSupervisor::Assign(Entry& entry, SourceRole role) {
   v1::ToWorker message;
   *message.mutable_assign() = *std::move(assign);
   worker_->Send(message);
+  // It may be another worker than the one that was told last.
+  absl::MutexLock lock(&entry.pause_mu);
+  v1::ToWorker pause;
+  *pause.mutable_pause() = entry.session->PauseOf(role);
+  worker_->Send(pause);
 }
 
 void StreamSupervisor::Revoke(Entry& entry, SourceRole role) {
@@ -779,8 +780,12 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
   };
   CAMHERD_RETURN_IF_ERROR(check_running());
   CAMHERD_RETURN_IF_ERROR(checked().status());
-  // Before `op_mu`: a peer that hangs must not keep others from stopping the
-  // stream.
+  // Before `op_mu`: a worker that has to tell an end may wait for it, and a
+  // peer that hangs must not keep others from stopping the stream.
+  if (!request.detect_url().empty() &&
+      !session.has_source(SourceRole::kDetect)) {
+    session.AwaitEnded(SourceRole::kDetect, options_.stop_timeout);
+  }
   if (request.has_models()) {
     const std::vector<std::string> models(request.models().names().begin(),
                                           request.models().names().end());
@@ -800,15 +805,10 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
   CAMHERD_ASSIGN_OR_RETURN(const StreamRequest updated, checked());
   const std::optional<CameraUrl>& detect_url = updated.detect_url;
   const bool had_second = session.has_source(SourceRole::kDetect);
-  if (had_second != detect_url.has_value()) Pause(*entry, "");
   CAMHERD_RETURN_IF_ERROR(
       session.Update(updated.spec, updated.url, detect_url));
   if (had_second && !detect_url.has_value()) {
     Revoke(*entry, SourceRole::kDetect);
-    if (!session.AwaitEnded(SourceRole::kDetect, options_.stop_timeout)) {
-      LogWarning("the worker is slow to leave the camera",
-                 {{"stream", session.stream_id()}});
-    }
   }
   if (const std::string over = session.LeaseOver(); !over.empty()) {
     CAMHERD_RETURN_IF_ERROR(EndRunning(*entry, over));
@@ -827,7 +827,7 @@ absl::StatusOr<v1::Stream> StreamSupervisor::UpdateStream(
 
 absl::Status StreamSupervisor::Forget(const EntryPtr& entry) {
   StreamSession& session = *entry->session;
-  const int64_t received = ReceivedBytes(session.Spec());
+  const int64_t received = session.received_bytes();
   CAMHERD_RETURN_IF_ERROR(store_.RemoveStream(session.stream_id()));
   entry->deleted = true;
   sender_.RemoveSession(session.session_id());
@@ -1061,7 +1061,9 @@ std::vector<StreamLoad> StreamSupervisor::RunningLoads() const {
   std::vector<StreamLoad> loads;
   loads.reserve(running_.size());
   for (const auto& [name, entry] : running_) {
-    for (StreamLoad& load : LoadsOf(entry->session->Spec())) {
+    for (StreamLoad& load :
+         LoadsOf(entry->session->Spec(),
+                 entry->session->status(SourceRole::kMain))) {
       loads.push_back(std::move(load));
     }
   }
@@ -1088,7 +1090,10 @@ void StreamSupervisor::Housekeep() {
     FollowRoom(*entry);
     const v1::Stream stream = session.Spec();
     if (stream.desired_running()) {
-      for (StreamLoad& load : LoadsOf(stream)) loads.push_back(std::move(load));
+      for (StreamLoad& load :
+           LoadsOf(stream, session.status(SourceRole::kMain))) {
+        loads.push_back(std::move(load));
+      }
     }
     if (stream.state() == v1::STREAM_STATE_STOPPED && !session.owes_grid()) {
       history.push_back(entry);
@@ -1135,7 +1140,7 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
       ++snapshot.widened_streams;
     }
     snapshot.batches_pending += stream.batches_pending();
-    snapshot.received_bytes += ReceivedBytes(stream);
+    snapshot.received_bytes += entry->session->received_bytes();
     if (stream.desired_running() && stream.has_last_frame_at()) {
       snapshot.cameras.push_back(
           {entry->process_name, FromProto(stream.last_frame_at())});

@@ -83,7 +83,6 @@ def test_start_list_and_stop_a_stream(herd: Herd, camera: Camera) -> None:
         ("capture", "camherd.v1.CaptureService/WatchStreams"),
         ("inference", "camherd.v1.InferenceService/WatchModels"),
         ("aggregator", "camherd.v1.AggregatorService/WatchRecords"),
-        ("aggregator", "camherd.v1.AggregatorService/ImportRecords"),
     ],
 )
 def test_what_is_not_built_yet_says_unimplemented(

@@ -343,6 +343,15 @@ TEST(StreamRequestTest, AnUpdateChangesTheSecondSourceForItself) {
   EXPECT_THAT(checked->url.Full(), HasSubstr("user:new@"));
   EXPECT_THAT(checked->detect_url->Full(), HasSubstr("user:new@"));
 
+  // That of another server stays without a login.
+  v1::UpdateStreamRequest other_server;
+  other_server.set_password("new");
+  const auto elsewhere =
+      CheckUpdateRequest(other_server, running->spec, running->url,
+                         *CameraUrl::Parse("rtsp://192.0.2.1/sub"));
+  ASSERT_THAT(elsewhere, IsOk());
+  EXPECT_EQ(elsewhere->detect_url->Full(), "rtsp://192.0.2.1/sub");
+
   update.mutable_models();
   EXPECT_THAT(updated(update),
               StatusIs(absl::StatusCode::kInvalidArgument,

@@ -1420,6 +1420,7 @@ TEST_F(CameraDataTest, NewMasksAreToldToTheirStreamAndToNoOther) {
   EXPECT_EQ(bed_.Get("demo").brightest_count(), 3);
   std::atomic<int> others = 0;
   bed_.worker->before_send = [&](const v1::ToWorker& message) {
+    if (!message.has_assign()) return;
     if (message.assign().stream_id() != stream.stream_id()) ++others;
   };
   bed_.aggregator.PutCamera(Camera("demo", 1));
@@ -1518,6 +1519,7 @@ class SecondSourceTest : public StreamSupervisorTest {
 
   std::string main_;
   std::string detect_;
+  std::string told_;
 };
 
 TEST_F(SecondSourceTest, EachIsAssignedForItself) {
@@ -1687,6 +1689,51 @@ TEST_F(SecondSourceTest, IsNotAskedForBeforeTheWorkerHasLeftTheEarlierOne) {
   EXPECT_EQ(bed_.Get("demo").state(), v1::STREAM_STATE_STARTING);
 }
 
+TEST_F(SecondSourceTest, WhatFallsDueWhenItIsRemovedAfterItsWorkerCounts) {
+  StartBoth();
+  bed_.Take(detect_, 2);
+  bed_.worker->Lose(detect_, "signal 11", 600);
+  bed_.worker->SetAnswersRevoke(false);
+  clock_.Advance(absl::Seconds(30));
+  ASSERT_THAT(SetDetectUrl(""), IsOk());
+  bed_.worker->End(detect_);
+  EXPECT_LE(bed_.Get("demo").accounting().due(), 2 + 11);
+}
+
+TEST_F(SecondSourceTest, AFrameThatComesLateStandsInItsPlaceInTheBatch) {
+  const v1::Stream stream = bed_.StartCamera(kUrl, true, 5);
+  main_ = stream.stream_id();
+  detect_ = main_ + "/detect";
+  v1::FromWorker late;
+  bed_.worker->Write(main_, 50, clock_.Now(), "other jpeg", late);
+  ASSERT_THAT(SetDetectUrl(kDetectUrl), IsOk());
+  bed_.Take(detect_, 2);
+  bed_.supervisor->OnEvent(late);
+  bed_.Take(detect_, 2);
+  ASSERT_TRUE(bed_.AwaitRecorded("demo", 5));
+  const v1::BatchManifest manifest = bed_.inference->manifests().front();
+  for (int i = 1; i < manifest.frames_size(); ++i) {
+    EXPECT_LT(manifest.frames(i - 1).frame_seq(),
+              manifest.frames(i).frame_seq());
+  }
+  EXPECT_EQ(manifest.frames(0).frame_seq(), 1);
+}
+
+TEST_F(SecondSourceTest, CountsOnWhenItComesAgain) {
+  StartBoth();
+  bed_.worker->State(detect_, v1::STREAM_STATE_RUNNING, "");
+  bed_.Take(detect_, 1);
+  bed_.Take(main_, 1);
+  const int64_t received = bed_.supervisor->Snapshot()->received_bytes;
+  ASSERT_THAT(SetDetectUrl(""), IsOk());
+  EXPECT_EQ(bed_.supervisor->Snapshot()->received_bytes, received);
+  ASSERT_THAT(SetDetectUrl(kDetectUrl), IsOk());
+  bed_.worker->State(detect_, v1::STREAM_STATE_RUNNING, "");
+  bed_.Take(detect_, 1);
+  EXPECT_EQ(bed_.Get("demo").detect().connects(), 2);
+  EXPECT_GT(bed_.supervisor->Snapshot()->received_bytes, received);
+}
+
 TEST_F(SecondSourceTest, ItAloneWaitsForRoomInTheSpool) {
   bed_.Stop();
   bed_.options.spool.stream_max_bytes = 4 * 5;
@@ -1701,9 +1748,16 @@ TEST_F(SecondSourceTest, ItAloneWaitsForRoomInTheSpool) {
   bed_.Take(detect_, 1);
   ASSERT_TRUE(Eventually([&] { return bed_.worker->paused(detect_); }));
   EXPECT_FALSE(bed_.worker->paused(main_));
+  // Its next worker is told too.
+  bed_.worker->before_send = [this](const v1::ToWorker& message) {
+    if (message.has_assign()) told_.clear();
+    if (message.has_pause()) told_ = message.pause().reason();
+  };
+  bed_.worker->Lose(detect_, "signal 9", 0);
+  EXPECT_EQ(told_, "spool_full");
+  bed_.worker->before_send = nullptr;
   // Without it the first one fills the spool, and is told to wait anew.
   ASSERT_THAT(SetDetectUrl(""), IsOk());
-  EXPECT_FALSE(bed_.worker->paused(detect_));
   bed_.Take(main_, 1);
   ASSERT_TRUE(Eventually([&] { return bed_.worker->paused(main_); }));
 }
