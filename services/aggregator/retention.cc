@@ -71,9 +71,10 @@ void Retention::Start() {
 
 void Retention::Stop() {
   {
-    absl::MutexLock lock(&mu_);
+    const std::lock_guard<std::mutex> lock(mu_);
     stopping_ = true;
   }
+  wake_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -95,11 +96,7 @@ void Retention::Loop() {
     }
     const bool more = run.value_or(false);
     do {
-      absl::MutexLock lock(&mu_);
-      mu_.AwaitWithTimeout(
-          absl::Condition(&stopping_),
-          limited || more ? std::min(kLookInterval, wait) : wait);
-      if (stopping_) return;
+      if (!Wait(limited || more ? std::min(kLookInterval, wait) : wait)) return;
     } while (!more && (!limited || store_.LastRecordId() == seen_id) &&
              clock_.SteadyNow() - start < wait);
   }
@@ -140,12 +137,13 @@ absl::StatusOr<int64_t> Retention::LastRemovable() {
 }
 
 bool Retention::GoOn(absl::Duration start, bool gentle) {
-  absl::MutexLock lock(&mu_);
-  if (gentle && !stopping_) {
-    mu_.AwaitWithTimeout(absl::Condition(&stopping_),
-                         clock_.SteadyNow() - start);
-  }
-  return !stopping_;
+  return Wait(gentle ? clock_.SteadyNow() - start : absl::ZeroDuration());
+}
+
+bool Retention::Wait(absl::Duration duration) {
+  std::unique_lock<std::mutex> lock(mu_);
+  return !wake_.wait_for(lock, absl::ToChronoNanoseconds(duration),
+                         [this] { return stopping_; });
 }
 
 absl::Status Retention::Measure(Run& run) {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/aggregator/aggregator_metrics.h"
 #include "services/aggregator/record_store.h"
@@ -78,14 +78,19 @@ class Retention {
   // False: Stop was called. Waits as long as the step that began at `start`
   // took, if it is to be `gentle`.
   bool GoOn(absl::Duration start, bool gentle);
+  // False: Stop was called. Waits for so long, or until then.
+  bool Wait(absl::Duration duration);
 
   const Options options_;
   RecordStore& store_;
   Clock& clock_;
   AggregatorMetrics& metrics_;
 
-  absl::Mutex mu_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  // Wakes Wait. Not an absl::Mutex: its timeouts go by the wall clock, so a
+  // host whose clock is set back would remove nothing for as long.
+  std::mutex mu_;
+  std::condition_variable wake_;
+  bool stopping_ = false;  // Guarded by mu_.
 
   std::thread thread_;
 };
