@@ -5,6 +5,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "camherd/v1/aggregator_service.grpc.pb.h"
 #include "camherd/v1/capture_service.grpc.pb.h"
 #include "camherd/v1/inference_service.grpc.pb.h"
+#include "services/common/grpc_caller.h"
 #include "services/common/grpc_client.h"
 #include "services/common/grpc_server.h"
 #include "services/common/grpc_status.h"
@@ -48,6 +50,11 @@ absl::Status Translate(const grpc::Status& status,
   if (absl::IsUnavailable(result) && IsTransportError(result.message())) {
     return absl::UnavailableError(
         absl::StrCat("the ", service, " service cannot be reached"));
+  }
+  // Nothing that the gateway's own caller could mend.
+  if (absl::IsUnauthenticated(result)) {
+    return absl::UnavailableError(absl::StrCat(
+        "the ", service, " service does not take this gateway's grpc.token"));
   }
   if (absl::IsDeadlineExceeded(result)) {
     return absl::DeadlineExceededError(
@@ -83,12 +90,11 @@ std::string NotServingReason(const grpc::ClientContext& context) {
 class BackendClients::Impl {
  public:
   explicit Impl(const Options& options)
-      : options_(options),
-        channels_{MakeChannel(options.capture), MakeChannel(options.inference),
-                  MakeChannel(options.aggregator)},
-        capture_(v1::CaptureService::NewStub(channels_[0])),
-        inference_(v1::InferenceService::NewStub(channels_[1])),
-        aggregator_(v1::AggregatorService::NewStub(channels_[2])) {}
+      : Impl(std::make_shared<Shared>(options), Caller()) {}
+
+  std::unique_ptr<Impl> As(const Caller& caller) const {
+    return std::unique_ptr<Impl>(new Impl(shared_, caller));
+  }
 
   template <typename Response, typename Stub, typename Request>
   absl::StatusOr<Response> Call(
@@ -130,6 +136,143 @@ class BackendClients::Impl {
     return Call("aggregator", *aggregator_, method, request, timeout);
   }
 
+  // A call about one stream, which its request names in `stream`.
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> OnStream(
+      grpc::Status (v1::CaptureService::Stub::*method)(grpc::ClientContext*,
+                                                       const Request&,
+                                                       Response*),
+      const Request& request, absl::Duration timeout) {
+    if (!caller_.limited()) return Capture(method, request, timeout);
+    Request own = request;
+    v1::GetStreamRequest get;
+    get.set_stream(request.stream());
+    absl::StatusOr<v1::Stream> stream =
+        Capture(&v1::CaptureService::Stub::GetStream, get, options_.timeout);
+    if (absl::IsNotFound(stream.status()) ||
+        (stream.ok() && !caller_.MaySee(stream->camera_id()))) {
+      return UnknownStream(request.stream());
+    }
+    if (!stream.ok()) return stream.status();
+    // The one that was looked at: names are given to others.
+    own.set_stream(stream->stream_id());
+    absl::StatusOr<Response> response = Capture(method, own, timeout);
+    // It names what runs.
+    if (absl::IsNotFound(response.status()) &&
+        absl::StrContains(response.status().message(), "running: [")) {
+      return UnknownStream(request.stream());
+    }
+    return response;
+  }
+
+  absl::StatusOr<v1::ListStreamsResponse> ListStreams(
+      v1::ListStreamsRequest request) {
+    if (!caller_.limited()) {
+      return Capture(&v1::CaptureService::Stub::ListStreams, request,
+                     options_.timeout);
+    }
+    if (!request.camera_id().empty() && !caller_.MaySee(request.camera_id())) {
+      return v1::ListStreamsResponse();
+    }
+    if (caller_.cameras.size() == 1) {
+      request.set_camera_id(caller_.cameras.front());
+    }
+    while (true) {
+      CAMHERD_ASSIGN_OR_RETURN(v1::ListStreamsResponse page,
+                               Capture(&v1::CaptureService::Stub::ListStreams,
+                                       request, options_.timeout));
+      LeaveOutOthers(page.mutable_streams());
+      if (page.streams_size() > 0 || page.next_page_token().empty()) {
+        return page;
+      }
+      request.set_page_token(page.next_page_token());
+    }
+  }
+
+  absl::StatusOr<v1::ListCamerasResponse> ListCameras(
+      v1::ListCamerasRequest request) {
+    while (true) {
+      CAMHERD_ASSIGN_OR_RETURN(
+          v1::ListCamerasResponse page,
+          Aggregator(&v1::AggregatorService::Stub::ListCameras, request,
+                     options_.timeout));
+      if (caller_.limited()) LeaveOutOthers(page.mutable_cameras());
+      if (page.cameras_size() > 0 || page.next_page_token().empty()) {
+        return page;
+      }
+      request.set_page_token(page.next_page_token());
+    }
+  }
+
+  // A grid is known by its session.
+  absl::StatusOr<v1::ListGridsResponse> ListGrids(
+      v1::ListGridsRequest request) {
+    absl::flat_hash_set<std::string> sessions;
+    if (caller_.limited()) {
+      v1::ListStreamsRequest list;
+      list.set_page_size(1000);
+      do {
+        CAMHERD_ASSIGN_OR_RETURN(const v1::ListStreamsResponse listed,
+                                 ListStreams(list));
+        for (const v1::Stream& stream : listed.streams()) {
+          sessions.insert(stream.session_id());
+        }
+        list.set_page_token(listed.next_page_token());
+      } while (!list.page_token().empty());
+    }
+    while (true) {
+      CAMHERD_ASSIGN_OR_RETURN(
+          v1::ListGridsResponse page,
+          Aggregator(&v1::AggregatorService::Stub::ListGrids, request,
+                     options_.timeout));
+      if (caller_.limited()) {
+        auto* grids = page.mutable_grids();
+        grids->erase(
+            std::remove_if(grids->begin(), grids->end(),
+                           [&sessions](const v1::Grid& grid) {
+                             return !sessions.contains(grid.session_id());
+                           }),
+            grids->end());
+      }
+      if (page.grids_size() > 0 || page.next_page_token().empty()) return page;
+      request.set_page_token(page.next_page_token());
+    }
+  }
+
+  absl::StatusOr<v1::Record> GetRecord(const v1::GetRecordRequest& request) {
+    absl::StatusOr<v1::Record> record = Aggregator(
+        &v1::AggregatorService::Stub::GetRecord, request, options_.timeout);
+    if (caller_.limited() &&
+        (absl::IsNotFound(record.status()) ||
+         (record.ok() && !caller_.MaySee(record->camera_id())))) {
+      return absl::NotFoundError(
+          absl::StrCat("there is no record ", request.record_id()));
+    }
+    return record;
+  }
+
+  // Adds the caller's cameras to the filters of a list of records.
+  template <typename Request>
+  void Narrow(Request* request) const {
+    if (!caller_.limited()) return;
+    std::vector<std::string> own;
+    for (const std::string& camera : caller_.cameras) {
+      if (request->camera_ids().empty() ||
+          std::count(request->camera_ids().begin(), request->camera_ids().end(),
+                     camera) > 0) {
+        own.push_back(camera);
+      }
+    }
+    if (own.empty()) {
+      // No camera is both another's and this one.
+      request->set_camera_id(caller_.cameras.front());
+      return;
+    }
+    *request->mutable_camera_ids() = {own.begin(), own.end()};
+  }
+
+  const Caller& caller() const { return caller_; }
+
   absl::StatusOr<v1::Model> Prepare(const v1::PrepareModelRequest& request) {
     grpc::ClientContext context;
     SetDeadline(context, options_.timeout);
@@ -169,6 +312,36 @@ class BackendClients::Impl {
     return [call] { return call->Next(); };
   }
 
+  template <typename Answer, typename Stub, typename Request>
+  absl::Status Watch(absl::string_view service, Stub& stub,
+                     std::unique_ptr<grpc::ClientReader<Answer>> (
+                         Stub::*method)(grpc::ClientContext*, const Request&),
+                     const Request& request, const TakeFn<Answer>& take) {
+    grpc::ClientContext context;
+    SetDeadline(context, options_.stream_timeout);
+    Active active(*this, context);
+    const auto reader = (stub.*method)(&context, request);
+    Answer answer;
+    while (reader->Read(&answer)) take(answer);
+    return Translate(reader->Finish(), context, service,
+                     options_.stream_timeout);
+  }
+  absl::Status WatchStreams(const v1::WatchStreamsRequest& request,
+                            const TakeFn<v1::WatchStreamsResponse>& take) {
+    return Watch("capture", *capture_, &v1::CaptureService::Stub::WatchStreams,
+                 request, take);
+  }
+  absl::Status WatchRecords(const v1::WatchRecordsRequest& request,
+                            const TakeFn<v1::WatchRecordsResponse>& take) {
+    return Watch("aggregator", *aggregator_,
+                 &v1::AggregatorService::Stub::WatchRecords, request, take);
+  }
+  absl::Status WatchModels(const v1::WatchModelsRequest& request,
+                           const TakeFn<v1::WatchModelsResponse>& take) {
+    return Watch("inference", *inference_,
+                 &v1::InferenceService::Stub::WatchModels, request, take);
+  }
+
   Health CheckHealth() {
     struct Check {
       grpc::ClientContext context;
@@ -182,7 +355,7 @@ class BackendClients::Impl {
     std::array<Check, 3> checks;
     std::vector<std::unique_ptr<Active>> active;
     std::vector<grpc::GenericStub> stubs;
-    for (const auto& channel : channels_) stubs.emplace_back(channel);
+    for (const auto& channel : shared_->channels) stubs.emplace_back(channel);
     for (size_t i = 0; i < checks.size(); ++i) {
       Check& check = checks[i];
       SetDeadline(check.context, options_.health_timeout);
@@ -214,34 +387,80 @@ class BackendClients::Impl {
   }
 
   void Cancel() {
-    absl::MutexLock lock(&mu_);
-    cancelled_ = true;
-    for (grpc::ClientContext* context : active_) context->TryCancel();
+    absl::MutexLock lock(&shared_->mu);
+    shared_->cancelled = true;
+    for (grpc::ClientContext* context : shared_->active) context->TryCancel();
   }
 
   const Options& options() const { return options_; }
 
  private:
-  // Registers a call for Cancel() while it lasts.
+  // What the clients of all callers share.
+  struct Shared {
+    explicit Shared(const Options& options)
+        : options(options),
+          channels{MakeChannel(options.capture, options.security),
+                   MakeChannel(options.inference, options.security),
+                   MakeChannel(options.aggregator, options.security)},
+          capture(v1::CaptureService::NewStub(channels[0])),
+          inference(v1::InferenceService::NewStub(channels[1])),
+          aggregator(v1::AggregatorService::NewStub(channels[2])) {}
+
+    const Options options;
+    // shared_ptr is gRPC's interface. In the order capture, inference,
+    // aggregator.
+    const std::array<std::shared_ptr<grpc::Channel>, 3> channels;
+    const std::unique_ptr<v1::CaptureService::Stub> capture;
+    const std::unique_ptr<v1::InferenceService::Stub> inference;
+    const std::unique_ptr<v1::AggregatorService::Stub> aggregator;
+
+    absl::Mutex mu;
+    bool cancelled ABSL_GUARDED_BY(mu) = false;
+    absl::flat_hash_set<grpc::ClientContext*> active ABSL_GUARDED_BY(mu);
+  };
+
+  Impl(std::shared_ptr<Shared> shared, Caller caller)
+      : shared_(std::move(shared)), caller_(std::move(caller)) {}
+
+  // Begins a call: the service is told who makes it, and Cancel() knows it
+  // while it lasts.
   class Active {
    public:
     Active(Impl& impl, grpc::ClientContext& context)
-        : impl_(impl), context_(context) {
-      absl::MutexLock lock(&impl_.mu_);
-      if (impl_.cancelled_) context_.TryCancel();
-      impl_.active_.insert(&context_);
+        : shared_(*impl.shared_), context_(context) {
+      AddCallerMetadata({.name = impl.caller_.name,
+                         .role = RoleName(impl.caller_.role),
+                         .address = impl.caller_.address},
+                        context_);
+      absl::MutexLock lock(&shared_.mu);
+      if (shared_.cancelled) context_.TryCancel();
+      shared_.active.insert(&context_);
     }
     ~Active() {
-      absl::MutexLock lock(&impl_.mu_);
-      impl_.active_.erase(&context_);
+      absl::MutexLock lock(&shared_.mu);
+      shared_.active.erase(&context_);
     }
     Active(const Active&) = delete;
     Active& operator=(const Active&) = delete;
 
    private:
-    Impl& impl_;
+    Shared& shared_;
     grpc::ClientContext& context_;
   };
+
+  static absl::Status UnknownStream(absl::string_view name) {
+    return absl::NotFoundError(
+        absl::StrCat("stream \"", name, "\" is not known"));
+  }
+
+  template <typename Items>
+  void LeaveOutOthers(Items* items) const {
+    items->erase(std::remove_if(items->begin(), items->end(),
+                                [this](const auto& item) {
+                                  return !caller_.MaySee(item.camera_id());
+                                }),
+                 items->end());
+  }
 
   // An ExportRecords under way; cancelled if it goes before its end.
   class ExportCall {
@@ -291,62 +510,70 @@ class BackendClients::Impl {
     bool ended_ = false;
   };
 
-  const Options options_;
-  // shared_ptr is gRPC's interface. In the order capture, inference,
-  // aggregator.
-  const std::array<std::shared_ptr<grpc::Channel>, 3> channels_;
-  const std::unique_ptr<v1::CaptureService::Stub> capture_;
-  const std::unique_ptr<v1::InferenceService::Stub> inference_;
-  const std::unique_ptr<v1::AggregatorService::Stub> aggregator_;
-
-  absl::Mutex mu_;
-  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
-  absl::flat_hash_set<grpc::ClientContext*> active_ ABSL_GUARDED_BY(mu_);
+  // shared_ptr: the clients of a caller may outlive those that made them.
+  const std::shared_ptr<Shared> shared_;
+  const Caller caller_;
+  const Options& options_ = shared_->options;
+  const std::unique_ptr<v1::CaptureService::Stub>& capture_ = shared_->capture;
+  const std::unique_ptr<v1::InferenceService::Stub>& inference_ =
+      shared_->inference;
+  const std::unique_ptr<v1::AggregatorService::Stub>& aggregator_ =
+      shared_->aggregator;
 };
 
 BackendClients::BackendClients(const Options& options)
     : impl_(std::make_unique<Impl>(options)) {}
+BackendClients::BackendClients(std::unique_ptr<Impl> impl)
+    : impl_(std::move(impl)) {}
 BackendClients::~BackendClients() = default;
+BackendClients::BackendClients(BackendClients&&) noexcept = default;
+
+BackendClients BackendClients::As(const Caller& caller) const {
+  return BackendClients(impl_->As(caller));
+}
 
 absl::StatusOr<v1::StartStreamResponse> BackendClients::StartStream(
     const v1::StartStreamRequest& request) {
+  if (!impl_->caller().MaySee(request.camera_id())) {
+    return absl::PermissionDeniedError(
+        "the token is for certain cameras only: camera_id must be one of them");
+  }
   return impl_->Capture(&v1::CaptureService::Stub::StartStream, request,
                         impl_->options().start_timeout);
 }
 absl::StatusOr<v1::StopStreamResponse> BackendClients::StopStream(
     const v1::StopStreamRequest& request) {
-  return impl_->Capture(&v1::CaptureService::Stub::StopStream, request,
-                        impl_->options().stop_timeout);
+  return impl_->OnStream(&v1::CaptureService::Stub::StopStream, request,
+                         impl_->options().stop_timeout);
 }
 absl::StatusOr<v1::Stream> BackendClients::GetStream(
     const v1::GetStreamRequest& request) {
-  return impl_->Capture(&v1::CaptureService::Stub::GetStream, request,
-                        impl_->options().timeout);
+  return impl_->OnStream(&v1::CaptureService::Stub::GetStream, request,
+                         impl_->options().timeout);
 }
 absl::StatusOr<v1::ListStreamsResponse> BackendClients::ListStreams(
     const v1::ListStreamsRequest& request) {
-  return impl_->Capture(&v1::CaptureService::Stub::ListStreams, request,
-                        impl_->options().timeout);
+  return impl_->ListStreams(request);
 }
 absl::StatusOr<v1::Stream> BackendClients::UpdateStream(
     const v1::UpdateStreamRequest& request) {
-  return impl_->Capture(&v1::CaptureService::Stub::UpdateStream, request,
-                        impl_->options().start_timeout);
+  return impl_->OnStream(&v1::CaptureService::Stub::UpdateStream, request,
+                         impl_->options().start_timeout);
 }
 absl::StatusOr<v1::DeleteStreamResponse> BackendClients::DeleteStream(
     const v1::DeleteStreamRequest& request) {
-  return impl_->Capture(&v1::CaptureService::Stub::DeleteStream, request,
-                        impl_->options().stop_timeout);
+  return impl_->OnStream(&v1::CaptureService::Stub::DeleteStream, request,
+                         impl_->options().stop_timeout);
 }
 absl::StatusOr<v1::GetLatestFrameResponse> BackendClients::GetLatestFrame(
     const v1::GetLatestFrameRequest& request) {
-  return impl_->Capture(&v1::CaptureService::Stub::GetLatestFrame, request,
-                        impl_->options().timeout);
+  return impl_->OnStream(&v1::CaptureService::Stub::GetLatestFrame, request,
+                         impl_->options().timeout);
 }
 absl::StatusOr<v1::GetGridResponse> BackendClients::GetGrid(
     const v1::GetGridRequest& request) {
-  return impl_->Capture(&v1::CaptureService::Stub::GetGrid, request,
-                        impl_->options().stop_timeout);
+  return impl_->OnStream(&v1::CaptureService::Stub::GetGrid, request,
+                         impl_->options().stop_timeout);
 }
 absl::StatusOr<std::vector<v1::ProbeSourceResponse>>
 BackendClients::ProbeSource(const v1::ProbeSourceRequest& request) {
@@ -379,40 +606,54 @@ absl::StatusOr<v1::DetectResponse> BackendClients::Detect(
 
 absl::StatusOr<v1::ListRecordsResponse> BackendClients::ListRecords(
     const v1::ListRecordsRequest& request) {
-  return impl_->Aggregator(&v1::AggregatorService::Stub::ListRecords, request,
+  v1::ListRecordsRequest own = request;
+  impl_->Narrow(&own);
+  return impl_->Aggregator(&v1::AggregatorService::Stub::ListRecords, own,
                            impl_->options().timeout);
 }
 absl::StatusOr<v1::Record> BackendClients::GetRecord(
     const v1::GetRecordRequest& request) {
-  return impl_->Aggregator(&v1::AggregatorService::Stub::GetRecord, request,
-                           impl_->options().timeout);
+  return impl_->GetRecord(request);
 }
 absl::StatusOr<v1::GetRecordImageResponse> BackendClients::GetRecordImage(
     const v1::GetRecordImageRequest& request) {
+  if (impl_->caller().limited()) {
+    v1::GetRecordRequest record;
+    record.set_record_id(request.record_id());
+    CAMHERD_RETURN_IF_ERROR(impl_->GetRecord(record).status());
+  }
   return impl_->Aggregator(&v1::AggregatorService::Stub::GetRecordImage,
                            request, impl_->options().timeout);
 }
 absl::StatusOr<BackendClients::PieceReader> BackendClients::ExportRecords(
     const v1::ExportRecordsRequest& request) {
-  return impl_->Export(request);
+  v1::ExportRecordsRequest own = request;
+  impl_->Narrow(&own);
+  return impl_->Export(own);
 }
 absl::StatusOr<v1::ListGridsResponse> BackendClients::ListGrids(
     const v1::ListGridsRequest& request) {
-  return impl_->Aggregator(&v1::AggregatorService::Stub::ListGrids, request,
-                           impl_->options().timeout);
+  return impl_->ListGrids(request);
 }
 absl::StatusOr<v1::ListCamerasResponse> BackendClients::ListCameras(
     const v1::ListCamerasRequest& request) {
-  return impl_->Aggregator(&v1::AggregatorService::Stub::ListCameras, request,
-                           impl_->options().timeout);
+  return impl_->ListCameras(request);
 }
 absl::StatusOr<v1::Camera> BackendClients::GetCamera(
     const v1::GetCameraRequest& request) {
+  if (!impl_->caller().MaySee(request.camera_id())) {
+    return absl::NotFoundError(
+        absl::StrCat("there is no camera ", request.camera_id()));
+  }
   return impl_->Aggregator(&v1::AggregatorService::Stub::GetCamera, request,
                            impl_->options().timeout);
 }
 absl::StatusOr<v1::Camera> BackendClients::UpsertCamera(
     const v1::UpsertCameraRequest& request) {
+  if (!impl_->caller().MaySee(request.camera().camera_id())) {
+    return absl::PermissionDeniedError(
+        "the token is for certain cameras only, and this is none of them");
+  }
   return impl_->Aggregator(&v1::AggregatorService::Stub::UpsertCamera, request,
                            impl_->options().timeout);
 }
@@ -420,6 +661,22 @@ absl::StatusOr<v1::ImportCamerasResponse> BackendClients::ImportCameras(
     const v1::ImportCamerasRequest& request) {
   return impl_->Aggregator(&v1::AggregatorService::Stub::ImportCameras, request,
                            impl_->options().detect_timeout);
+}
+
+absl::Status BackendClients::WatchStreams(
+    const v1::WatchStreamsRequest& request,
+    const TakeFn<v1::WatchStreamsResponse>& take) {
+  return impl_->WatchStreams(request, take);
+}
+absl::Status BackendClients::WatchRecords(
+    const v1::WatchRecordsRequest& request,
+    const TakeFn<v1::WatchRecordsResponse>& take) {
+  return impl_->WatchRecords(request, take);
+}
+absl::Status BackendClients::WatchModels(
+    const v1::WatchModelsRequest& request,
+    const TakeFn<v1::WatchModelsResponse>& take) {
+  return impl_->WatchModels(request, take);
 }
 
 BackendClients::Health BackendClients::CheckHealth() {

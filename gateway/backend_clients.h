@@ -11,6 +11,8 @@
 #include "camherd/v1/aggregator_service.pb.h"
 #include "camherd/v1/capture_service.pb.h"
 #include "camherd/v1/inference_service.pb.h"
+#include "gateway/caller.h"
+#include "services/common/grpc_security.h"
 
 namespace camherd::gateway {
 
@@ -20,6 +22,15 @@ namespace camherd::gateway {
 // kUnavailable, one that does not answer in time kDeadlineExceeded, both with a
 // sentence that names the service instead of gRPC's own text.
 //
+// The services are told who calls (grpc_caller.h). A caller that is limited
+// to certain cameras is given these only, here and nowhere else:
+//  - lists leave the others out; a page may be shorter, never empty before the
+//    last;
+//  - a stream, record or camera that is another's is kNotFound, in the same
+//    words as one that there is not;
+//  - to start another's stream or to write its camera is kPermissionDenied,
+//    whether there is one or not.
+//
 // Thread-safe.
 class BackendClients {
  public:
@@ -28,6 +39,7 @@ class BackendClients {
     std::string capture = "127.0.0.1:50051";
     std::string inference = "127.0.0.1:50052";
     std::string aggregator = "127.0.0.1:50053";
+    GrpcSecurity security = {};
     // Reads and small changes.
     absl::Duration timeout = absl::Seconds(5);
     // StartStream asks for its models, StopStream waits for the grid.
@@ -36,14 +48,20 @@ class BackendClients {
     absl::Duration detect_timeout = absl::Seconds(30);
     // A probe looks at pictures for 20 s, and may wait 30 s before.
     absl::Duration probe_timeout = absl::Seconds(60);
-    // ExportRecords, which takes as long as its reader.
+    // ExportRecords, which takes as long as its reader, and the watches, which
+    // are begun again then.
     absl::Duration stream_timeout = absl::Hours(1);
     // The health check behind /readyz.
     absl::Duration health_timeout = absl::Seconds(1);
   };
 
+  // Whoever calls may do everything, and has no name.
   explicit BackendClients(const Options& options);
   ~BackendClients();
+  BackendClients(BackendClients&&) noexcept;
+
+  // The same services, over the same connections, as `caller` may use them.
+  BackendClients As(const Caller& caller) const;
 
   absl::StatusOr<v1::StartStreamResponse> StartStream(
       const v1::StartStreamRequest& request);
@@ -95,6 +113,17 @@ class BackendClients {
   absl::StatusOr<v1::ImportCamerasResponse> ImportCameras(
       const v1::ImportCamerasRequest& request);
 
+  // Watch until the call ends, and return how it did. `take` is called with
+  // each answer; kDeadlineExceeded: it may be begun again where it stood.
+  template <typename Answer>
+  using TakeFn = std::function<void(const Answer&)>;
+  absl::Status WatchStreams(const v1::WatchStreamsRequest& request,
+                            const TakeFn<v1::WatchStreamsResponse>& take);
+  absl::Status WatchRecords(const v1::WatchRecordsRequest& request,
+                            const TakeFn<v1::WatchRecordsResponse>& take);
+  absl::Status WatchModels(const v1::WatchModelsRequest& request,
+                           const TakeFn<v1::WatchModelsResponse>& take);
+
   // What grpc.health.v1 answers for each service: OK, or why not.
   struct Health {
     absl::Status capture;
@@ -108,6 +137,8 @@ class BackendClients {
 
  private:
   class Impl;
+  explicit BackendClients(std::unique_ptr<Impl> impl);
+
   std::unique_ptr<Impl> impl_;
 };
 

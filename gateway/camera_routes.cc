@@ -25,6 +25,7 @@ absl::StatusOr<HttpResponse> List(BackendClients& clients,
 absl::StatusOr<HttpResponse> Get(BackendClients& clients,
                                  const HttpRequest& request) {
   v1::GetCameraRequest get;
+  CAMHERD_RETURN_IF_ERROR(NoQuery(request));
   get.set_camera_id(request.path_values[0]);
   CAMHERD_ASSIGN_OR_RETURN(const v1::Camera camera, clients.GetCamera(get));
   return JsonAnswer(camera);
@@ -68,17 +69,24 @@ absl::StatusOr<HttpResponse> Import(BackendClients& clients,
 }  // namespace
 
 Routes CameraRoutes(BackendClients& clients) {
-  const auto row = [&clients](const char* method, const char* path,
-                              BackendHandler handler) {
-    return BackendRoute(clients, Lane::kAggregator, method, path, handler);
+  const Access viewer = Access::For(Role::kViewer);
+  const Access changer = Access::For(Role::kOperator);
+  const auto row = [&clients](Access access, const char* method,
+                              const char* path, BackendHandler handler) {
+    return BackendRoute(clients, Lane::kAggregator, access, method, path,
+                        handler);
   };
-  Route import = row("POST", "/api/v1/cameras/import", Import);
+  Route import = row(Access::ForAllCameras(Role::kAdmin), "POST",
+                     "/api/v1/cameras/import", Import);
   import.max_body = 16 << 20;
   import.read_timeout = absl::Seconds(30);
+  // The last is what curl sends where it is told nothing.
+  import.body_types = {"text/csv", "text/plain", "application/octet-stream",
+                       "application/x-www-form-urlencoded"};
   return {
-      row("GET", "/api/v1/cameras", List),
-      row("GET", "/api/v1/cameras/{camera_id}", Get),
-      row("PUT", "/api/v1/cameras/{camera_id}", Put),
+      row(viewer, "GET", "/api/v1/cameras", List),
+      row(viewer, "GET", "/api/v1/cameras/{camera_id}", Get),
+      row(changer, "PUT", "/api/v1/cameras/{camera_id}", Put),
       std::move(import),
   };
 }

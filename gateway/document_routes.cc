@@ -5,12 +5,12 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "camherd/v1/gateway.pb.h"
 #include "gateway/answers.h"
 #include "gateway/html.h"
 #include "gateway/http_status.h"
@@ -65,10 +65,10 @@ absl::StatusOr<v1::StartStreamResponse> Start(
   return started;
 }
 
-absl::string_view StateText(const v1::Stream& stream, std::string* storage) {
-  *storage = absl::AsciiStrToLower(
-      absl::StripPrefix(v1::StreamState_Name(stream.state()), "STREAM_STATE_"));
-  return *storage;
+std::string StateText(const v1::Stream& stream) {
+  const auto* value =
+      v1::StreamState_descriptor()->FindValueByNumber(stream.state());
+  return value == nullptr ? "" : EnumText(*value);
 }
 
 absl::StatusOr<HttpResponse> StartStream(BackendClients& clients,
@@ -78,17 +78,14 @@ absl::StatusOr<HttpResponse> StartStream(BackendClients& clients,
   CAMHERD_ASSIGN_OR_RETURN(const v1::StartStreamResponse started,
                            Start(clients, start, request));
   const v1::Stream& stream = started.stream();
-  std::string state;
-  HttpResponse response;
-  response.content_type = "application/json";
-  response.body =
-      absl::StrCat("{\"message\":\"Stream started\",\"stream_id\":",
-                   QuoteJson(stream.stream_id()),
-                   ",\"session_id\":", QuoteJson(stream.session_id()),
-                   ",\"camera_id\":", QuoteJson(stream.camera_id()),
-                   ",\"process_name\":", QuoteJson(stream.process_name()),
-                   ",\"state\":", QuoteJson(StateText(stream, &state)), "}\n");
-  return response;
+  v1::StreamStarted answer;
+  answer.set_message("Stream started");
+  answer.set_stream_id(stream.stream_id());
+  answer.set_session_id(stream.session_id());
+  answer.set_camera_id(stream.camera_id());
+  answer.set_process_name(stream.process_name());
+  answer.set_state(stream.state());
+  return JsonAnswer(answer);
 }
 
 absl::StatusOr<HttpResponse> StartVideo(BackendClients& clients,
@@ -137,10 +134,9 @@ HttpResponse UnknownStream(BackendClients& clients, const std::string& name) {
   }
   if (const auto listed = clients.ListStreams(list); listed.ok()) {
     for (const v1::Stream& stream : listed->streams()) {
-      std::string state;
       absl::StrAppend(&rows, "<tr><td>", EscapeHtml(stream.process_name()),
                       "</td><td>", EscapeHtml(stream.camera_id()), "</td><td>",
-                      EscapeHtml(StateText(stream, &state)), "</td></tr>\n");
+                      EscapeHtml(StateText(stream)), "</td></tr>\n");
     }
   }
   return ErrorPage(
@@ -222,7 +218,8 @@ absl::StatusOr<HttpResponse> Stop(BackendClients& clients,
 
 Routes DocumentRoutes(BackendClients& clients) {
   const auto row = [&clients](const char* path, BackendHandler handler) {
-    return BackendRoute(clients, Lane::kCapture, "POST", path, handler);
+    return BackendRoute(clients, Lane::kCapture, Access::For(Role::kOperator),
+                        "POST", path, handler);
   };
   return {
       row("/start_stream", StartStream),

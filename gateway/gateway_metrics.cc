@@ -23,6 +23,15 @@ const prometheus::Histogram::BucketBoundaries& Buckets() {
   return buckets;
 }
 
+prometheus::Counter& Reloads(prometheus::Registry& registry,
+                             const char* result) {
+  return prometheus::BuildCounter()
+      .Name("camherd_gateway_token_reloads_total")
+      .Help("Times the changed file of tokens was read, by result")
+      .Register(registry)
+      .Add({{"result", result}});
+}
+
 }  // namespace
 
 struct GatewayMetrics::Series {
@@ -30,7 +39,10 @@ struct GatewayMetrics::Series {
   prometheus::Family<prometheus::Histogram>& seconds;
   prometheus::Family<prometheus::Counter>& refused;
   prometheus::Gauge& connections;
+  prometheus::Family<prometheus::Gauge>& live;
   prometheus::Counter& exceptions;
+  prometheus::Counter& reloads_ok;
+  prometheus::Counter& reloads_failed;
 
   absl::Mutex mu;
   std::map<std::tuple<std::string, std::string, int>, prometheus::Counter*>
@@ -59,15 +71,24 @@ GatewayMetrics::GatewayMetrics(prometheus::Registry& registry)
                          .Help("Connections open")
                          .Register(registry)
                          .Add({}),
+                     prometheus::BuildGauge()
+                         .Name("camherd_gateway_live_answers")
+                         .Help("Answers that go on while their readers stay")
+                         .Register(registry),
                      prometheus::BuildCounter()
                          .Name("camherd_gateway_handler_exceptions_total")
                          .Help("Exceptions that a handler let out")
                          .Register(registry)
                          .Add({}),
+                     Reloads(registry, "ok"),
+                     Reloads(registry, "failed"),
                      {},
                      {},
                      {},
-                     {}}) {}
+                     {}}) {
+  SetEventListeners(0);
+  SetPictureViewers(0);
+}
 
 GatewayMetrics::~GatewayMetrics() = default;
 
@@ -116,7 +137,35 @@ void GatewayMetrics::SetConnections(size_t count) {
   series_->connections.Set(static_cast<double>(count));
 }
 
+void GatewayMetrics::SetEventListeners(size_t count) {
+  series_->live.Add({{"kind", "events"}}).Set(static_cast<double>(count));
+}
+
+void GatewayMetrics::SetPictureViewers(size_t count) {
+  series_->live.Add({{"kind", "pictures"}}).Set(static_cast<double>(count));
+}
+
+void GatewayMetrics::TokensReloaded(bool ok) {
+  (ok ? series_->reloads_ok : series_->reloads_failed).Increment();
+}
+
 void GatewayMetrics::HandlerThrew() { series_->exceptions.Increment(); }
+
+void GatewayMetrics::CertificateRead(bool ok, absl::Time not_after) {
+  auto& reads = prometheus::BuildCounter()
+                    .Name("camherd_gateway_certificate_reads_total")
+                    .Help("Times the certificate's files were read")
+                    .Register(registry_);
+  prometheus::Counter& good = reads.Add({{"result", "ok"}});
+  prometheus::Counter& bad = reads.Add({{"result", "failed"}});
+  (ok ? good : bad).Increment();
+  prometheus::BuildGauge()
+      .Name("camherd_gateway_certificate_expiry_timestamp_seconds")
+      .Help("When the certificate in use ends, Unix time")
+      .Register(registry_)
+      .Add({})
+      .Set(absl::ToDoubleSeconds(not_after - absl::UnixEpoch()));
+}
 
 std::string GatewayMetrics::Exposition() const {
   return prometheus::TextSerializer().Serialize(registry_.Collect());

@@ -22,7 +22,14 @@ namespace camherd::gateway {
 //     to its answer
 //   camherd_gateway_refused_total{reason}
 //   camherd_gateway_connections
+//   camherd_gateway_live_answers{kind}                 "events", "pictures":
+//     answers that go on for as long as their readers stay
 //   camherd_gateway_handler_exceptions_total
+//   camherd_gateway_certificate_reads_total{result}    "ok" or "failed"; only
+//     with TLS, as the next one
+//   camherd_gateway_certificate_expiry_timestamp_seconds
+//   camherd_gateway_token_reloads_total{result}        "ok", "failed": the
+//     changed file of tokens
 //
 // Thread-safe.
 class GatewayMetrics {
@@ -36,7 +43,13 @@ class GatewayMetrics {
                 HttpCode code, absl::Duration took);
   void Refused(const char* reason);
   void SetConnections(size_t count);
+  void SetEventListeners(size_t count);
+  void SetPictureViewers(size_t count);
   void HandlerThrew();
+  // `ok`: the files hold a certificate and its key, which ends at `not_after`;
+  // else that of the one which stays in use.
+  void CertificateRead(bool ok, absl::Time not_after);
+  void TokensReloaded(bool ok);
 
   // The registry in the Prometheus text format.
   std::string Exposition() const;

@@ -4,51 +4,60 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "gateway/proto_json.h"
+#include "gateway/answers.h"
 
 namespace camherd::gateway {
 namespace {
 
-std::string ServiceJson(const char* name, const absl::Status& status) {
-  return absl::StrCat("\"", name,
-                      "\":{\"ready\":", status.ok() ? "true" : "false",
-                      ",\"reason\":", QuoteJson(status.message()), "}");
+v1::ServiceReadiness ReadinessOf(const absl::Status& status) {
+  v1::ServiceReadiness readiness;
+  readiness.set_ready(status.ok());
+  readiness.set_reason(std::string(status.message()));
+  return readiness;
 }
 
 HttpResponse Ready(BackendClients& clients, bool stopping) {
   const BackendClients::Health health = clients.CheckHealth();
-  const bool ready = !stopping && health.capture.ok() &&
-                     health.inference.ok() && health.aggregator.ok();
-  HttpResponse response;
-  response.code = ready ? HttpCode::kOk : HttpCode::kUnavailable;
-  response.content_type = "application/json";
-  response.body = absl::StrCat(
-      "{\"ready\":", ready ? "true" : "false",
-      ",\"reason\":", QuoteJson(stopping ? "the gateway is stopping" : ""),
-      ",\"services\":{", ServiceJson("capture", health.capture), ",",
-      ServiceJson("inference", health.inference), ",",
-      ServiceJson("aggregator", health.aggregator), "}}\n");
-  return response;
+  v1::Readiness readiness;
+  readiness.set_ready(!stopping && health.capture.ok() &&
+                      health.inference.ok() && health.aggregator.ok());
+  if (stopping) readiness.set_reason("the gateway is stopping");
+  *readiness.mutable_services() = ReadinessOf(health);
+  return JsonAnswer(readiness,
+                    readiness.ready() ? HttpCode::kOk : HttpCode::kUnavailable);
 }
 
 }  // namespace
 
+google::protobuf::Map<std::string, v1::ServiceReadiness> ReadinessOf(
+    const BackendClients::Health& health) {
+  google::protobuf::Map<std::string, v1::ServiceReadiness> services;
+  services["capture"] = ReadinessOf(health.capture);
+  services["inference"] = ReadinessOf(health.inference);
+  services["aggregator"] = ReadinessOf(health.aggregator);
+  return services;
+}
+
 Routes HealthRoutes(BackendClients& clients, const GatewayMetrics& metrics,
                     const std::atomic<bool>& stopping) {
   Routes routes;
-  routes.push_back(
-      {.method = "GET", .path = "/livez", .handler = [](const HttpRequest&) {
-         return HttpResponse{.content_type = "text/plain; charset=utf-8",
-                             .body = "ok\n"};
-       }});
+  routes.push_back({.method = "GET",
+                    .path = "/livez",
+                    .access = Access::Open(),
+                    .handler = [](const HttpRequest&) {
+                      return HttpResponse{
+                          .content_type = "text/plain; charset=utf-8",
+                          .body = "ok\n"};
+                    }});
   routes.push_back({.method = "GET",
                     .path = "/readyz",
+                    .access = Access::Open(),
                     .handler = [&clients, &stopping](const HttpRequest&) {
                       return Ready(clients, stopping.load());
                     }});
   routes.push_back({.method = "GET",
                     .path = "/metrics",
+                    .access = Access::ForAllCameras(Role::kViewer),
                     .handler = [&metrics](const HttpRequest&) {
                       return HttpResponse{
                           .content_type =

@@ -2,12 +2,18 @@
 #pragma once
 
 #include <atomic>
+#include <string>
 
+#include "camherd/v1/gateway.pb.h"
 #include "gateway/backend_clients.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/route.h"
 
 namespace camherd::gateway {
+
+// Which services are ready, by name, and why not.
+google::protobuf::Map<std::string, v1::ServiceReadiness> ReadinessOf(
+    const BackendClients::Health& health);
 
 // /livez: this process answers. /readyz: and so do the three services; else 503
 // with the reasons in the body. /metrics: as on the internal address.

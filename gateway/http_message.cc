@@ -51,7 +51,8 @@ Fields SecurityHeaders(absl::string_view style_hash) {
   };
 }
 
-std::string SerializeHead(const HttpResponse& response, Framing framing) {
+std::string SerializeHead(const HttpResponse& response, Framing framing,
+                          bool keep_alive) {
   std::string out = absl::StrCat("HTTP/1.1 ", static_cast<int>(response.code),
                                  " ", ReasonPhrase(response.code), "\r\n");
   for (const auto& [name, value] : response.headers) {
@@ -70,7 +71,7 @@ std::string SerializeHead(const HttpResponse& response, Framing framing) {
              response.code != HttpCode::kNotModified) {
     AppendLine("Content-Length", absl::StrCat(response.body.size()), &out);
   }
-  out.append("Connection: close\r\n\r\n");
+  out.append(keep_alive ? "\r\n" : "Connection: close\r\n\r\n");
   return out;
 }
 
@@ -78,8 +79,9 @@ std::string Chunk(absl::string_view piece) {
   return absl::StrCat(absl::Hex(piece.size()), "\r\n", piece, "\r\n");
 }
 
-std::string Serialize(const HttpResponse& response, bool head_only) {
-  std::string out = SerializeHead(response, Framing::kLength);
+std::string Serialize(const HttpResponse& response, bool head_only,
+                      bool keep_alive) {
+  std::string out = SerializeHead(response, Framing::kLength, keep_alive);
   if (!head_only) out.append(response.body);
   return out;
 }

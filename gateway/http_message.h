@@ -2,12 +2,15 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "gateway/caller.h"
+#include "gateway/live_body.h"
 
 namespace camherd::gateway {
 
@@ -47,6 +50,8 @@ struct HttpRequest {
   std::string method;
   // The client speaks HTTP/1.0.
   bool is_http_1_0 = false;
+  // The connection stays open for another request after the answer.
+  bool keep_alive = false;
   // Percent-decoded; begins with "/"; no control characters.
   std::string path;
   // As sent, without "?"; may hold secrets, so it is never logged.
@@ -54,8 +59,12 @@ struct HttpRequest {
   // Names in lower case; values trimmed.
   Fields headers;
   std::string body;
+  // It came through our own TLS.
+  bool is_tls = false;
   // Address of the peer, without port.
   std::string peer;
+  // Who sent it: filled in by HttpServer.
+  Caller caller;
   // The route's template, such as "/api/v1/streams/{stream}", and what stands
   // in its braces, in order.
   std::string route;
@@ -84,9 +93,13 @@ struct HttpResponse {
   // are added by the server; what is given here wins over the latter.
   Fields headers = {};
   // An answer that is sent as it is made: gives the next piece of the body, ""
-  // at the end. An error breaks the connection off. Only on Lane::kStream, with
-  // `body` empty; it is called until its end or until the peer has gone.
+  // at the end. An error breaks the connection off. Only on routes that are
+  // `as_made`, with `body` empty; it is called until its end or until the peer
+  // has gone.
   std::function<absl::StatusOr<std::string>()> next_piece = nullptr;
+  // An answer that goes on for as long as its reader stays. Only on routes that
+  // are `as_made`, with `body` empty. shared_ptr: who makes it wakes it.
+  std::shared_ptr<LiveBody> live = nullptr;
 };
 
 // The headers every answer carries: no sniffing, no frames, and a
@@ -98,14 +111,18 @@ Fields SecurityHeaders(absl::string_view style_hash = "");
 // How the end of an answer's body is known.
 enum class Framing { kLength, kChunks, kClose };
 
-// The bytes of the head of an answer that ends its connection.
-std::string SerializeHead(const HttpResponse& response, Framing framing);
+// The bytes of the head of an answer, which ends its connection unless
+// `keep_alive`.
+std::string SerializeHead(const HttpResponse& response, Framing framing,
+                          bool keep_alive = false);
 
 // A piece of a body in chunks (RFC 9112 §7.1); "" ends it.
 std::string Chunk(absl::string_view piece);
 
-// The bytes of an answer that ends its connection. `head_only`: the answer to
-// HEAD. Characters that would break a header line are dropped.
-std::string Serialize(const HttpResponse& response, bool head_only);
+// The bytes of an answer, which ends its connection unless `keep_alive`.
+// `head_only`: the answer to HEAD. Characters that would break a header line
+// are dropped.
+std::string Serialize(const HttpResponse& response, bool head_only,
+                      bool keep_alive = false);
 
 }  // namespace camherd::gateway

@@ -8,12 +8,15 @@
 #include <exception>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "gateway/http_status.h"
+#include "gateway/request_fields.h"
 #include "services/common/clock.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
@@ -76,19 +79,33 @@ bool IsWrite(absl::string_view method) {
 }
 
 // True if a browser sent it on behalf of another site's page. Callers that are
-// no browsers send neither header.
+// no browsers send neither header. Through our own TLS a page of plain HTTP is
+// another site's; without it a proxy may have added TLS.
 bool IsCrossSite(const HttpRequest& request) {
   const absl::string_view site = request.Header("sec-fetch-site");
   if (!site.empty() && site != "same-origin" && site != "none") return true;
   if (!request.HasHeader("origin")) return false;
   const absl::string_view origin = request.Header("origin");
   for (const absl::string_view scheme : {"http://", "https://"}) {
+    if (request.is_tls && scheme == "http://") continue;
     if (absl::StartsWith(origin, scheme)) {
       return !absl::EqualsIgnoreCase(origin.substr(scheme.size()),
                                      request.Header("host"));
     }
   }
   return true;
+}
+
+// Says what is wrong with the type of a body; "" if nothing is.
+std::string WrongType(const Route& route, const HttpRequest& request) {
+  static const auto& fields = *new std::vector<std::string>{
+      "application/json", "application/x-www-form-urlencoded"};
+  const std::string type = MediaType(request);
+  const std::vector<std::string>& types =
+      route.body_types.empty() ? fields : route.body_types;
+  if (type.empty() || absl::c_linear_search(types, type)) return "";
+  return absl::StrCat("Content-Type must be ", absl::StrJoin(types, " or "),
+                      ", got \"", absl::CHexEscape(type.substr(0, 64)), "\"");
 }
 
 std::string ShownHost(absl::string_view host) {
@@ -100,7 +117,11 @@ std::string ShownHost(absl::string_view host) {
 // The library's server, without its sockets.
 class HttpServer::Guarded : public httplib::Server {
  public:
-  Guarded(const Routes& routes, GatewayMetrics& metrics) {
+  Guarded(const Routes& routes, const ConnectionFront::Options& front,
+          GatewayMetrics& metrics) {
+    // What it tells the client; the front keeps to it.
+    set_keep_alive_timeout(absl::ToInt64Seconds(front.keep_alive_timeout));
+    set_keep_alive_max_count(front.max_requests_per_connection);
     for (const Route& route : routes) {
       const auto run = [&route](const httplib::Request&,
                                 httplib::Response& answer) {
@@ -137,12 +158,12 @@ class HttpServer::Guarded : public httplib::Server {
     // its content codings, ranges, forms and percent-decoding never run.
     MemoryStream stream(absl::StrCat(
         request.method, " ", PercentEncodePath(request.path),
-        " HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n",
+        " HTTP/1.1\r\nHost: gateway\r\n",
         IsWrite(request.method) ? "Content-Length: 0\r\n" : "", "\r\n"));
     current = &request;
     current_code = HttpCode::kInternalError;
     bool closed = false;
-    process_request(stream, true, closed, nullptr);
+    process_request(stream, !request.keep_alive, closed, nullptr);
     current = nullptr;
     *code = current_code;
     return stream.TakeOutput();
@@ -174,15 +195,19 @@ thread_local const HttpRequest* HttpServer::Guarded::current = nullptr;
 thread_local HttpCode HttpServer::Guarded::current_code = HttpCode::kOk;
 
 HttpServer::HttpServer(const Options& options, Routes routes,
-                       GatewayMetrics& metrics)
-    : options_(options), routes_(std::move(routes)), metrics_(metrics) {}
+                       Authenticator& authenticator, GatewayMetrics& metrics)
+    : options_(options),
+      routes_(std::move(routes)),
+      authenticator_(authenticator),
+      metrics_(metrics) {}
 
 HttpServer::~HttpServer() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
-    const Options& options, Routes routes, GatewayMetrics& metrics) {
+    const Options& options, Routes routes, Authenticator& authenticator,
+    GatewayMetrics& metrics) {
   auto server = std::unique_ptr<HttpServer>(
-      new HttpServer(options, std::move(routes), metrics));
+      new HttpServer(options, std::move(routes), authenticator, metrics));
   server->hosts_ = {"localhost"};
   for (const std::string& host : options.allowed_hosts) {
     server->hosts_.push_back(absl::AsciiStrToLower(host));
@@ -197,7 +222,8 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
   for (const ListenSocket& socket : sockets) {
     server->addresses_.push_back(socket.address());
   }
-  server->library_ = std::make_unique<Guarded>(server->routes_, metrics);
+  server->library_ =
+      std::make_unique<Guarded>(server->routes_, options.front, metrics);
   for (int i = 0; i < kLanes; ++i) {
     server->lanes_.push_back(std::make_unique<WorkerPool>(
         options.threads_per_lane, options.queue_per_lane));
@@ -221,6 +247,10 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
               },
           .connections =
               [&metrics](size_t count) { metrics.SetConnections(count); },
+          .certificate =
+              [&metrics](const absl::Status& read, absl::Time not_after) {
+                metrics.CertificateRead(read.ok(), not_after);
+              },
       });
   CAMHERD_RETURN_IF_ERROR(server->front_->Start(std::move(sockets)));
   return server;
@@ -242,6 +272,34 @@ bool HttpServer::HostAllowed(const HttpRequest& request) const {
   if (host.empty()) return false;
   return IsLoopbackHost(host) || (any_ip_host_ && IsIpLiteral(host)) ||
          std::find(hosts_.begin(), hosts_.end(), host) != hosts_.end();
+}
+
+std::optional<HttpResponse> HttpServer::CheckAccess(const Access& access,
+                                                    HttpRequest& request,
+                                                    const char** reason) const {
+  absl::StatusOr<Caller> caller = authenticator_.Identify(request);
+  if (caller.ok()) {
+    request.caller = *std::move(caller);
+  } else {
+    request.caller = Caller{.address = request.peer};
+  }
+  if (access.Allows(request.caller)) return std::nullopt;
+  if (!caller.ok()) {
+    *reason = absl::IsUnauthenticated(caller.status()) ? "unauthenticated"
+                                                       : "login_limit";
+    return ErrorAnswer(caller.status());
+  }
+  if (request.caller.role == Role::kNone) {
+    *reason = "unauthenticated";
+    return ErrorAnswer(absl::UnauthenticatedError(
+        "this needs a token: Authorization: Bearer <token>, or a login"));
+  }
+  *reason = "forbidden";
+  return ErrorAnswer(absl::PermissionDeniedError(
+      request.caller.role < access.role()
+          ? absl::StrCat("this needs the role ", RoleName(access.role()),
+                         ", the token is for ", RoleName(request.caller.role))
+          : "this concerns all cameras, the token is for certain ones only"));
 }
 
 ConnectionFront::Plan HttpServer::PlanFor(HttpRequest& request) const {
@@ -271,11 +329,18 @@ ConnectionFront::Plan HttpServer::PlanFor(HttpRequest& request) const {
     if (route.method == wanted) {
       request.route = route.path;
       request.path_values = std::move(values);
+      plan.answer = CheckAccess(route.access, request, &plan.refusal);
       plan.max_body = route.max_body;
       plan.read_timeout = route.read_timeout;
+      if (plan.answer.has_value() || !IsWrite(route.method)) return plan;
+      if (const std::string wrong = WrongType(route, request); !wrong.empty()) {
+        plan.answer = ErrorAnswer(HttpCode::kUnsupportedMediaType, wrong);
+      }
       return plan;
     }
     request.route = route.path;
+    // An address may fit two rows: "export" is no record's id, but could be.
+    if (absl::c_linear_search(allowed, route.method)) continue;
     allowed.push_back(route.method);
     if (route.method == "GET") allowed.push_back("HEAD");
   }
@@ -315,9 +380,18 @@ bool HttpServer::Take(uint64_t id, HttpRequest&& request) {
       [this, id, arrived, shared, route] {
         HttpCode code = HttpCode::kInternalError;
         std::string bytes;
-        const bool as_made = route->lane == Lane::kStream;
-        if (as_made) {
-          code = AnswerAsMade(id, *shared, route->handler);
+        const bool is_late =
+            Clock::Real().SteadyNow() - arrived > options_.queue_timeout;
+        const bool as_made = !is_late && route->as_made;
+        if (is_late) {
+          metrics_.Refused("overload");
+          HttpResponse late = ErrorAnswer(
+              HttpCode::kUnavailable, "too many requests at once; try again");
+          late.headers.emplace_back("Retry-After", "1");
+          code = late.code;
+          bytes = Serialize(late, shared->method == "HEAD", shared->keep_alive);
+        } else if (as_made) {
+          code = AnswerAsMade(id, *shared, *route);
         } else {
           bytes = library_->Process(*shared, &code);
         }
@@ -330,7 +404,8 @@ bool HttpServer::Take(uint64_t id, HttpRequest&& request) {
               {"path", absl::string_view(shared->path).substr(0, 200)},
               {"code", static_cast<int>(code)},
               {"ms", absl::ToInt64Milliseconds(took)},
-              {"peer", shared->peer}};
+              {"peer", shared->peer},
+              {"caller", shared->caller.name}};
           // Pages poll: reads that go well are for debugging only.
           if (IsWrite(shared->method) || code >= HttpCode::kBadRequest) {
             LogInfo("request", fields);
@@ -343,10 +418,10 @@ bool HttpServer::Take(uint64_t id, HttpRequest&& request) {
 }
 
 HttpCode HttpServer::AnswerAsMade(uint64_t id, const HttpRequest& request,
-                                  const Handler& handler) {
+                                  const Route& route) {
   HttpResponse response;
   try {
-    response = handler(request);
+    response = route.handler(request);
   } catch (...) {
     // As the library's threads do.
     metrics_.HandlerThrew();
@@ -356,16 +431,28 @@ HttpCode HttpServer::AnswerAsMade(uint64_t id, const HttpRequest& request,
   const bool head_only = request.method == "HEAD";
   const Framing framing =
       request.is_http_1_0 ? Framing::kClose : Framing::kChunks;
-  if (response.next_piece == nullptr) {
-    front_->Answer(id, Serialize(response, head_only));
+  if (response.next_piece == nullptr && response.live == nullptr) {
+    front_->Answer(id, Serialize(response, head_only, request.keep_alive));
+    return response.code;
+  }
+  if (!head_only && response.live != nullptr) {
+    front_->AnswerLive(
+        id, SerializeHead(response, framing), framing == Framing::kChunks,
+        response.live, [this, asked = request, access = route.access] {
+          HttpRequest now = asked;
+          const char* reason = nullptr;
+          return !CheckAccess(access, now, &reason).has_value() &&
+                 now.caller.cameras == asked.caller.cameras;
+        });
     return response.code;
   }
   if (head_only) {
-    front_->Answer(id, SerializeHead(response, framing));
+    front_->Answer(id, SerializeHead(response, framing, request.keep_alive));
     return response.code;
   }
   const auto stream = front_->AnswerAsMade(id);
-  bool open = stream->Write(SerializeHead(response, framing));
+  bool open =
+      stream->Write(SerializeHead(response, framing, request.keep_alive));
   absl::StatusOr<std::string> piece;
   while (open) {
     piece = response.next_piece();

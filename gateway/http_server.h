@@ -2,11 +2,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "gateway/access.h"
+#include "gateway/authenticator.h"
 #include "gateway/connection_front.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/route.h"
@@ -26,9 +29,13 @@ namespace camherd::gateway {
 //    rebinding. Reason "host".
 //  - A method that changes something must come from our own page or from no
 //    page at all, by Sec-Fetch-Site and Origin. Reason "cross_site".
-//  - The route must exist (404), with that method (405 and Allow).
+//  - The route must exist (404), with that method (405 and Allow), and take a
+//    body of that type (415).
+//  - The caller must be one that the route is for: 401 without a token or a
+//    login that is good (reason "unauthenticated"), 429 after too many wrong
+//    tokens ("login_limit"), else 403 ("forbidden").
 //
-// Routes of Lane::kStream go past the library: their answers are sent as they
+// Routes that are `as_made` go past the library: their answers are sent as they
 // are made, in chunks (HTTP/1.0: up to the connection's end). One that fails
 // midway ends in a reset, reason "stream_broken".
 //
@@ -41,13 +48,16 @@ class HttpServer {
     ConnectionFront::Options front;
     // Threads and waiting requests of each lane.
     size_t threads_per_lane = 8;
-    size_t queue_per_lane = 32;
+    size_t queue_per_lane = 256;
+    // A request that has waited longer for a thread is not begun any more.
+    absl::Duration queue_timeout = absl::Seconds(10);
     bool access_log = true;
   };
 
-  // `metrics` must outlive the server. Errors of Listen().
+  // `authenticator` and `metrics` must outlive the server. Errors of Listen().
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
-      const Options& options, Routes routes, GatewayMetrics& metrics);
+      const Options& options, Routes routes, Authenticator& authenticator,
+      GatewayMetrics& metrics);
   ~HttpServer();
 
   // host:port of each socket.
@@ -62,18 +72,25 @@ class HttpServer {
 
  private:
   class Guarded;
-  HttpServer(const Options& options, Routes routes, GatewayMetrics& metrics);
+  HttpServer(const Options& options, Routes routes,
+             Authenticator& authenticator, GatewayMetrics& metrics);
 
   ConnectionFront::Plan PlanFor(HttpRequest& request) const;
   bool Take(uint64_t id, HttpRequest&& request);
   // Answers with what `handler` makes, piece by piece; past the library, which
   // has an answer whole or not at all.
   HttpCode AnswerAsMade(uint64_t id, const HttpRequest& request,
-                        const Handler& handler);
+                        const Route& route);
   bool HostAllowed(const HttpRequest& request) const;
+  // Fills in the request's caller. What is answered where the caller may not
+  // use the route, with the reason; none: it may.
+  std::optional<HttpResponse> CheckAccess(const Access& access,
+                                          HttpRequest& request,
+                                          const char** reason) const;
 
   const Options options_;
   const Routes routes_;
+  Authenticator& authenticator_;
   GatewayMetrics& metrics_;
   std::vector<std::string> addresses_;
   std::vector<std::string> hosts_;

@@ -24,8 +24,8 @@ bool IsClientError(HttpCode code);
 
 // The JSON answer for a failed call:
 //   {"error":{"code":404,"status":"NOT_FOUND","message":"...","details":[]}}
-// with Retry-After where the status carries a retry delay. Secrets in the
-// message are masked.
+// with Retry-After where the status carries a retry delay, and WWW-Authenticate
+// with 401. Secrets in the message are masked.
 HttpResponse ErrorAnswer(const absl::Status& status);
 
 // The same form for what the server itself refuses.

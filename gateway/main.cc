@@ -7,17 +7,26 @@
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "gateway/authenticator.h"
 #include "gateway/backend_clients.h"
 #include "gateway/camera_routes.h"
 #include "gateway/document_routes.h"
+#include "gateway/event_hub.h"
+#include "gateway/event_routes.h"
 #include "gateway/gateway_config.h"
 #include "gateway/gateway_metrics.h"
 #include "gateway/health_routes.h"
 #include "gateway/http_server.h"
+#include "gateway/live_count.h"
+#include "gateway/live_pictures.h"
+#include "gateway/live_routes.h"
+#include "gateway/login_routes.h"
 #include "gateway/model_routes.h"
+#include "gateway/openapi_routes.h"
 #include "gateway/page_routes.h"
 #include "gateway/probe_routes.h"
 #include "gateway/record_routes.h"
+#include "gateway/stats_routes.h"
 #include "gateway/stream_routes.h"
 #include "services/common/clock.h"
 #include "services/common/log.h"
@@ -43,6 +52,11 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (args.check_config) {
+    if (const auto tokens = Authenticator::Create(config->auth, Clock::Real());
+        !tokens.ok()) {
+      LogError("the tokens are not usable", {{"error", tokens.status()}});
+      return 2;
+    }
     std::puts("configuration ok");
     return 0;
   }
@@ -55,23 +69,49 @@ int Main(int argc, char** argv) {
     return 1;
   }
   GatewayMetrics metrics(*(*exporter)->registry());
-  BackendClients clients(config->backends);
+  Authenticator::Options auth = config->auth;
+  auth.reloaded = [&metrics](bool ok) { metrics.TokensReloaded(ok); };
+  const auto authenticator = Authenticator::Create(auth, Clock::Real());
+  if (!authenticator.ok()) {
+    LogError("the tokens are not usable", {{"error", authenticator.status()}});
+    return 2;
+  }
+  BackendClients::Options backends = config->backends;
+  backends.security = args.grpc;
+  BackendClients clients(backends);
+  EventHub hub({}, clients);
+  LiveCount listeners(
+      config->max_event_listeners, "listen to events",
+      [&metrics](size_t count) { metrics.SetEventListeners(count); });
+  LivePictures pictures({}, clients);
+  LiveCount viewers(
+      config->max_live_viewers, "watch live pictures",
+      [&metrics](size_t count) { metrics.SetPictureViewers(count); });
   std::atomic<bool> stopping = false;
 
-  Routes routes = PageRoutes(config->static_dir);
+  Routes routes = PageRoutes(config->static_dir, config->map_tile_url,
+                             config->map_attribution);
+  Append(LoginRoutes(**authenticator), &routes);
   Append(DocumentRoutes(clients), &routes);
   Append(StreamRoutes(clients), &routes);
   Append(ProbeRoutes(clients), &routes);
   Append(RecordRoutes(clients), &routes);
   Append(CameraRoutes(clients), &routes);
   Append(ModelRoutes(clients), &routes);
+  Append(StatsRoutes(clients), &routes);
+  Append(OpenApiRoutes(), &routes);
+  Append(EventRoutes(hub, listeners), &routes);
+  Append(LiveRoutes(clients, pictures, viewers), &routes);
   Append(HealthRoutes(clients, metrics, stopping), &routes);
-  const auto server =
-      HttpServer::Start(config->http, std::move(routes), metrics);
+  const auto server = HttpServer::Start(config->http, std::move(routes),
+                                        **authenticator, metrics);
   if (!server.ok()) {
     LogError("cannot serve", {{"error", server.status().message()}});
     return 1;
   }
+  hub.Start([&pictures](const v1::WatchStreamsResponse* news) {
+    pictures.OnStream(news);
+  });
   LogInfo("serving", {{"http", absl::StrJoin((*server)->addresses(), ",")},
                       {"metrics", (*exporter)->address()}});
 
@@ -81,6 +121,8 @@ int Main(int argc, char** argv) {
   (*server)->Drain(config->drain);
   // What a service still has not answered is cut off here.
   clients.Cancel();
+  hub.Stop();
+  pictures.Stop();
   (*server)->Stop();
   LogInfo("stopped");
   return 0;

@@ -24,6 +24,7 @@ absl::StatusOr<HttpResponse> List(BackendClients& clients,
 absl::StatusOr<HttpResponse> Get(BackendClients& clients,
                                  const HttpRequest& request) {
   v1::GetModelRequest get;
+  CAMHERD_RETURN_IF_ERROR(NoQuery(request));
   get.set_name(request.path_values[0]);
   CAMHERD_ASSIGN_OR_RETURN(const v1::Model model, clients.GetModel(get));
   return JsonAnswer(model);
@@ -77,18 +78,26 @@ absl::StatusOr<HttpResponse> Detect(BackendClients& clients,
 }  // namespace
 
 Routes ModelRoutes(BackendClients& clients) {
-  const auto row = [&clients](const char* method, const char* path,
-                              BackendHandler handler) {
-    return BackendRoute(clients, Lane::kInference, method, path, handler);
+  const Access viewer = Access::For(Role::kViewer);
+  const auto row = [&clients](Access access, const char* method,
+                              const char* path, BackendHandler handler) {
+    return BackendRoute(clients, Lane::kInference, access, method, path,
+                        handler);
   };
-  Route detect = row("POST", "/api/v1/detect", Detect);
+  Route detect =
+      row(Access::For(Role::kOperator), "POST", "/api/v1/detect", Detect);
   detect.max_body = 16 << 20;
   detect.read_timeout = absl::Seconds(30);
+  // The last is what curl sends where it is told nothing.
+  detect.body_types = {"image/jpeg", "application/octet-stream",
+                       "application/x-www-form-urlencoded"};
   return {
-      row("GET", "/api/v1/models", List),
-      row("GET", "/api/v1/models/{name}", Get),
-      row("POST", "/api/v1/models/{name}/prepare", Prepare),
-      row("POST", "/api/v1/models/{name}/unload", Unload),
+      row(viewer, "GET", "/api/v1/models", List),
+      row(viewer, "GET", "/api/v1/models/{name}", Get),
+      row(Access::ForAllCameras(Role::kOperator), "POST",
+          "/api/v1/models/{name}/prepare", Prepare),
+      row(Access::ForAllCameras(Role::kAdmin), "POST",
+          "/api/v1/models/{name}/unload", Unload),
       std::move(detect),
   };
 }

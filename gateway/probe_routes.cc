@@ -2,12 +2,10 @@
 #include "gateway/probe_routes.h"
 
 #include <algorithm>
-#include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "gateway/proto_json.h"
+#include "camherd/v1/gateway.pb.h"
+#include "gateway/answers.h"
 #include "gateway/request_fields.h"
 #include "gateway/route_row.h"
 #include "services/common/status_macros.h"
@@ -28,22 +26,17 @@ absl::StatusOr<HttpResponse> Probe(BackendClients& clients,
                                     [](const v1::ProbeSourceResponse& step) {
                                       return step.ok();
                                     });
-  const auto to_json = [](std::string* out,
-                          const v1::ProbeSourceResponse& step) {
-    *out += ProtoToJson(step);
-  };
-  HttpResponse response;
-  response.content_type = "application/json";
-  response.body =
-      absl::StrCat("{\"ok\":", ok ? "true" : "false", ",\"steps\":[",
-                   absl::StrJoin(steps, ",", to_json), "]}\n");
-  return response;
+  v1::ProbeReport report;
+  report.set_ok(ok);
+  report.mutable_steps()->Assign(steps.begin(), steps.end());
+  return JsonAnswer(report);
 }
 
 }  // namespace
 
 Routes ProbeRoutes(BackendClients& clients) {
-  return {BackendRoute(clients, Lane::kProbe, "POST", "/api/v1/probe", Probe)};
+  return {BackendRoute(clients, Lane::kProbe, Access::For(Role::kOperator),
+                       "POST", "/api/v1/probe", Probe)};
 }
 
 }  // namespace camherd::gateway

@@ -42,17 +42,6 @@ constexpr absl::string_view kTimestamp = "google.protobuf.Timestamp";
 // Stands for a list of names: in JSON it is that list.
 constexpr absl::string_view kModelList = "camherd.v1.ModelList";
 
-// Values of these never enter an error message.
-bool IsSecret(absl::string_view name) {
-  return name == "rtsp_url" || name == "detect_url" || name == "user" ||
-         name == "password";
-}
-
-bool IsPicture(const FieldDescriptor& field) {
-  return field.type() == FieldDescriptor::TYPE_BYTES &&
-         (field.name() == "jpeg" || absl::EndsWith(field.name(), "_jpeg"));
-}
-
 // "STREAM_STATE_" of an enum whose zero is STREAM_STATE_UNSPECIFIED.
 absl::string_view EnumPrefix(const EnumDescriptor& type) {
   const EnumValueDescriptor* zero = type.FindValueByNumber(0);
@@ -60,11 +49,6 @@ absl::string_view EnumPrefix(const EnumDescriptor& type) {
   absl::string_view prefix = zero->name();
   absl::ConsumeSuffix(&prefix, "UNSPECIFIED");
   return prefix;
-}
-
-std::string EnumText(const EnumValueDescriptor& value) {
-  return absl::AsciiStrToLower(
-      absl::StripPrefix(value.name(), EnumPrefix(*value.type())));
 }
 
 OrderedJson ToJson(const Message& message, bool with_pictures);
@@ -482,7 +466,7 @@ class FieldFinder {
   std::string Known() const {
     std::vector<std::string> names;
     for (int i = 0; i < type_.field_count(); ++i) {
-      if (!Hidden(type_.field(i)->name())) {
+      if (!Hidden(type_.field(i)->name()) && !IsPicture(*type_.field(i))) {
         names.push_back(type_.field(i)->name());
       }
     }
@@ -685,6 +669,21 @@ absl::StatusOr<OrderedJson> Parse(absl::string_view json) {
 
 }  // namespace
 
+bool IsSecret(absl::string_view name) {
+  return name == "rtsp_url" || name == "detect_url" || name == "user" ||
+         name == "password";
+}
+
+bool IsPicture(const FieldDescriptor& field) {
+  return field.type() == FieldDescriptor::TYPE_BYTES &&
+         (field.name() == "jpeg" || absl::EndsWith(field.name(), "_jpeg"));
+}
+
+std::string EnumText(const EnumValueDescriptor& value) {
+  return absl::AsciiStrToLower(
+      absl::StripPrefix(value.name(), EnumPrefix(*value.type())));
+}
+
 std::string ProtoToJson(const Message& message, bool with_pictures) {
   return ToJson(message, with_pictures)
       .dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
@@ -705,7 +704,7 @@ absl::Status FieldsToProto(const Fields& fields, const FieldRules& rules,
                            Message* message, std::set<std::string>* given) {
   FieldFinder finder(*message->GetDescriptor(), rules);
   for (const auto& [name, value] : fields) {
-    if (name == rules.ignored) continue;
+    if (!rules.ignored.empty() && name == rules.ignored) continue;
     CAMHERD_ASSIGN_OR_RETURN(const Found found, finder.Find(name, ""));
     const FieldDescriptor& field = *found.field;
     CAMHERD_RETURN_IF_ERROR(finder.Take(field, name));

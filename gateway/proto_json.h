@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "gateway/http_message.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 
 // Messages as the JSON that people and programs see, and back, by reflection:
@@ -60,6 +61,15 @@ absl::Status JsonToProto(absl::string_view json, const FieldRules& rules,
 absl::Status FieldsToProto(const Fields& fields, const FieldRules& rules,
                            google::protobuf::Message* message,
                            std::set<std::string>* given = nullptr);
+
+// A field whose bytes are a JPEG: never read from JSON, shown on demand.
+bool IsPicture(const google::protobuf::FieldDescriptor& field);
+
+// A field whose value may be secret: it never enters an error message.
+bool IsSecret(absl::string_view name);
+
+// An enum value as JSON shows it: "auth_failed".
+std::string EnumText(const google::protobuf::EnumValueDescriptor& value);
 
 // A JSON string literal. Bytes that are no UTF-8 are replaced.
 std::string QuoteJson(absl::string_view text);

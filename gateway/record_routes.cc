@@ -24,6 +24,7 @@ absl::StatusOr<HttpResponse> List(BackendClients& clients,
 absl::StatusOr<HttpResponse> Get(BackendClients& clients,
                                  const HttpRequest& request) {
   v1::GetRecordRequest get;
+  CAMHERD_RETURN_IF_ERROR(NoQuery(request));
   CAMHERD_ASSIGN_OR_RETURN(const int64_t id,
                            ReadId("record_id", request.path_values[0]));
   get.set_record_id(id);
@@ -88,16 +89,22 @@ absl::StatusOr<HttpResponse> Grids(BackendClients& clients,
 }  // namespace
 
 Routes RecordRoutes(BackendClients& clients) {
-  const auto row = [&clients](const char* path, BackendHandler handler) {
-    return BackendRoute(clients, Lane::kAggregator, "GET", path, handler);
+  const Access viewer = Access::For(Role::kViewer);
+  const auto row = [&clients, viewer](const char* path,
+                                      BackendHandler handler) {
+    return BackendRoute(clients, Lane::kAggregator, viewer, "GET", path,
+                        handler);
   };
+  Route file = BackendRoute(clients, Lane::kStream, viewer, "GET",
+                            "/api/v1/records/export", Export);
+  file.as_made = true;
   return {
       row("/api/v1/records", List),
       // Before that of a record's id.
-      BackendRoute(clients, Lane::kStream, "GET", "/api/v1/records/export",
-                   Export),
+      file,
       row("/api/v1/records/{record_id}", Get),
-      row("/api/v1/records/{record_id}/frame.jpg", Picture),
+      BackendRoute(clients, Lane::kAggregatorPictures, viewer, "GET",
+                   "/api/v1/records/{record_id}/frame.jpg", Picture),
       row("/api/v1/grids", Grids),
   };
 }

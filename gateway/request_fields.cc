@@ -12,9 +12,13 @@
 
 namespace camherd::gateway {
 
-absl::StatusOr<BodyKind> KindOfBody(const HttpRequest& request) {
-  const std::string type = absl::AsciiStrToLower(absl::StripAsciiWhitespace(
+std::string MediaType(const HttpRequest& request) {
+  return absl::AsciiStrToLower(absl::StripAsciiWhitespace(
       *absl::StrSplit(request.Header("content-type"), ';').begin()));
+}
+
+absl::StatusOr<BodyKind> KindOfBody(const HttpRequest& request) {
+  const std::string type = MediaType(request);
   const bool looks_like_json =
       absl::StartsWith(absl::StripLeadingAsciiWhitespace(request.body), "{");
   if (type == "application/json") return BodyKind::kJson;

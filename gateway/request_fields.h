@@ -14,6 +14,9 @@
 // the field's name. Thread-safe.
 namespace camherd::gateway {
 
+// The type in Content-Type, in lower case and without parameters; "" without.
+std::string MediaType(const HttpRequest& request);
+
 enum class BodyKind { kJson, kForm };
 
 // What the body is, by Content-Type: application/json, or
@@ -33,7 +36,7 @@ absl::Status ReadQuery(const HttpRequest& request, const FieldRules& rules,
                        google::protobuf::Message* message);
 
 // kInvalidArgument if the request has a query string: for routes that take
-// their fields from the body.
+// their fields from the body, or none.
 absl::Status NoQuery(const HttpRequest& request);
 
 // A path value that must be a positive number, such as a record id.

@@ -191,6 +191,19 @@ std::optional<Refusal> CheckBodyHeaders(RequestHead* head) {
   return std::nullopt;
 }
 
+// RFC 9112 §9.6.
+bool AsksToClose(const HttpRequest& request) {
+  for (const auto& [name, value] : request.headers) {
+    if (name != "connection") continue;
+    for (const absl::string_view option : absl::StrSplit(value, ',')) {
+      if (absl::EqualsIgnoreCase(absl::StripAsciiWhitespace(option), "close")) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -200,8 +213,8 @@ int HexValue(char c) {
 
 }  // namespace
 
-absl::Status CheckHeadSoFar(absl::string_view bytes) {
-  for (size_t i = 0; i < bytes.size(); ++i) {
+absl::Status CheckHeadSoFar(absl::string_view bytes, size_t checked) {
+  for (size_t i = checked; i < bytes.size(); ++i) {
     const char c = bytes[i];
     if (c == '\0') return absl::InvalidArgumentError("a NUL byte in the head");
     if (c == '\n' && (i == 0 || bytes[i - 1] != '\r')) {
@@ -248,6 +261,8 @@ std::variant<RequestHead, Refusal> ParseHead(absl::string_view head) {
   if (std::optional<Refusal> refusal = CheckBodyHeaders(&result)) {
     return *std::move(refusal);
   }
+  result.request.keep_alive =
+      !result.request.is_http_1_0 && !AsksToClose(result.request);
   return result;
 }
 

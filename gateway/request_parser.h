@@ -44,8 +44,9 @@ struct RequestHead {
 std::variant<RequestHead, Refusal> ParseHead(absl::string_view head);
 
 // Says whether the first bytes can still become a head, so that what is no
-// HTTP is refused before it is complete. OK, or why not.
-absl::Status CheckHeadSoFar(absl::string_view bytes);
+// HTTP is refused before it is complete. OK, or why not. The first `checked`
+// bytes have been found good before.
+absl::Status CheckHeadSoFar(absl::string_view bytes, size_t checked = 0);
 
 // Percent-decodes; with `plus_is_space` as forms do (WHATWG URL §5.1).
 // kInvalidArgument: a broken escape, or one that stands for NUL.

@@ -8,16 +8,28 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "gateway/access.h"
 #include "gateway/http_message.h"
 
 namespace camherd::gateway {
 
 // Which threads run a route. Each service behind the gateway has threads of its
-// own, so that one that hangs delays its own routes only. So have probes, which
-// take up to a minute, and answers that are sent as they are made, which take
-// as long as their readers.
-enum class Lane { kLocal, kCapture, kInference, kAggregator, kProbe, kStream };
-inline constexpr int kLanes = 6;
+// own, so that one that hangs delays its own routes only. So have pictures,
+// which a page asks for by the dozen, probes, which take up to a minute,
+// kStream, whose handlers take as long as their readers, and what asks all
+// three services.
+enum class Lane {
+  kLocal,
+  kCapture,
+  kCapturePictures,
+  kInference,
+  kAggregator,
+  kAggregatorPictures,
+  kProbe,
+  kStream,
+  kStats
+};
+inline constexpr int kLanes = 9;
 
 using Handler = std::function<HttpResponse(const HttpRequest&)>;
 
@@ -26,11 +38,18 @@ struct Route {
   std::string method;
   // Segments in braces match one segment: "/api/v1/streams/{stream}/stop".
   std::string path;
+  Access access;
   Lane lane = Lane::kLocal;
   Handler handler = {};
   size_t max_body = 64 << 10;
+  // Types that a body may be sent as; a request that names another is answered
+  // 415. Without any: JSON or a form.
+  std::vector<std::string> body_types = {};
   // Time for the request to arrive, where more than the server's.
   absl::Duration read_timeout = absl::ZeroDuration();
+  // Its answers may be sent as they are made (HttpResponse::next_piece, live):
+  // they go past the library, which has an answer whole or not at all.
+  bool as_made = false;
 };
 
 using Routes = std::vector<Route>;

@@ -11,9 +11,11 @@ namespace camherd::gateway {
 using BackendHandler = absl::StatusOr<HttpResponse> (*)(BackendClients&,
                                                         const HttpRequest&);
 
-// A row of the table of routes whose errors are answered as JSON. `clients`
-// must outlive it.
-Route BackendRoute(BackendClients& clients, Lane lane, const char* method,
-                   const char* path, BackendHandler handler);
+// A row of the table of routes whose errors are answered as JSON. The handler
+// is given the services as the request's caller may use them. `clients` must
+// outlive it.
+Route BackendRoute(BackendClients& clients, Lane lane, Access access,
+                   const char* method, const char* path,
+                   BackendHandler handler);
 
 }  // namespace camherd::gateway

@@ -16,4 +16,8 @@ struct StaticFile {
 // (embed_files.cmake).
 const std::vector<StaticFile>& StaticFiles();
 
+// One: the messages and services of proto/ as a FileDescriptorSet, with their
+// comments.
+const std::vector<StaticFile>& ProtoFiles();
+
 }  // namespace camherd::gateway

@@ -40,6 +40,7 @@ absl::StatusOr<HttpResponse> List(BackendClients& clients,
 absl::StatusOr<HttpResponse> Get(BackendClients& clients,
                                  const HttpRequest& request) {
   v1::GetStreamRequest get;
+  CAMHERD_RETURN_IF_ERROR(NoQuery(request));
   get.set_stream(request.path_values[0]);
   CAMHERD_ASSIGN_OR_RETURN(const v1::Stream stream, clients.GetStream(get));
   return JsonAnswer(stream);
@@ -58,6 +59,7 @@ absl::StatusOr<HttpResponse> Update(BackendClients& clients,
 absl::StatusOr<HttpResponse> Delete(BackendClients& clients,
                                     const HttpRequest& request) {
   v1::DeleteStreamRequest forget;
+  CAMHERD_RETURN_IF_ERROR(NoQuery(request));
   forget.set_stream(request.path_values[0]);
   CAMHERD_RETURN_IF_ERROR(clients.DeleteStream(forget).status());
   return HttpResponse{.code = HttpCode::kNoContent};
@@ -73,6 +75,9 @@ absl::StatusOr<HttpResponse> Stop(BackendClients& clients,
     CAMHERD_RETURN_IF_ERROR(NoQuery(request));
   }
   v1::StopStreamRequest stop;
+  HttpRequest body = request;
+  body.query.clear();
+  CAMHERD_RETURN_IF_ERROR(ReadBody(body, {.hidden = {"stream"}}, &stop));
   stop.set_stream(request.path_values[0]);
   CAMHERD_ASSIGN_OR_RETURN(const v1::StopStreamResponse stopped,
                            clients.StopStream(stop));
@@ -99,6 +104,17 @@ absl::StatusOr<HttpResponse> LatestPicture(BackendClients& clients,
   return response;
 }
 
+absl::StatusOr<HttpResponse> GridCells(BackendClients& clients,
+                                       const HttpRequest& request) {
+  CAMHERD_RETURN_IF_ERROR(NoQuery(request));
+  v1::GetGridRequest get;
+  get.set_stream(request.path_values[0]);
+  get.set_cells_only(true);
+  CAMHERD_ASSIGN_OR_RETURN(const v1::GetGridResponse grid,
+                           clients.GetGrid(get));
+  return JsonAnswer(grid.grid());
+}
+
 absl::StatusOr<HttpResponse> GridPicture(BackendClients& clients,
                                          const HttpRequest& request) {
   CAMHERD_RETURN_IF_ERROR(NoQuery(request));
@@ -115,19 +131,27 @@ absl::StatusOr<HttpResponse> GridPicture(BackendClients& clients,
 }  // namespace
 
 Routes StreamRoutes(BackendClients& clients) {
-  const auto row = [&clients](const char* method, const char* path,
-                              BackendHandler handler) {
-    return BackendRoute(clients, Lane::kCapture, method, path, handler);
+  const Access viewer = Access::For(Role::kViewer);
+  const Access changer = Access::For(Role::kOperator);
+  const auto row = [&clients](Access access, const char* method,
+                              const char* path, BackendHandler handler) {
+    return BackendRoute(clients, Lane::kCapture, access, method, path, handler);
+  };
+  const auto picture = [&clients, viewer](const char* path,
+                                          BackendHandler handler) {
+    return BackendRoute(clients, Lane::kCapturePictures, viewer, "GET", path,
+                        handler);
   };
   return {
-      row("GET", "/api/v1/streams", List),
-      row("POST", "/api/v1/streams", Start),
-      row("GET", "/api/v1/streams/{stream}", Get),
-      row("PATCH", "/api/v1/streams/{stream}", Update),
-      row("DELETE", "/api/v1/streams/{stream}", Delete),
-      row("POST", "/api/v1/streams/{stream}/stop", Stop),
-      row("GET", "/api/v1/streams/{stream}/latest.jpg", LatestPicture),
-      row("GET", "/api/v1/streams/{stream}/grid.jpg", GridPicture),
+      row(viewer, "GET", "/api/v1/streams", List),
+      row(changer, "POST", "/api/v1/streams", Start),
+      row(viewer, "GET", "/api/v1/streams/{stream}", Get),
+      row(changer, "PATCH", "/api/v1/streams/{stream}", Update),
+      row(changer, "DELETE", "/api/v1/streams/{stream}", Delete),
+      row(changer, "POST", "/api/v1/streams/{stream}/stop", Stop),
+      picture("/api/v1/streams/{stream}/latest.jpg", LatestPicture),
+      picture("/api/v1/streams/{stream}/grid.jpg", GridPicture),
+      row(viewer, "GET", "/api/v1/streams/{stream}/grid.json", GridCells),
   };
 }
 

@@ -16,15 +16,29 @@ export function serverNow() {
   return Date.now() + clockOffset;
 }
 
-async function request(method, path, body) {
-  const options = { method, headers: { Accept: "application/json" }, cache: "no-store" };
+let onUnauthenticated = () => {};
+
+// `then` is called when the login has ended.
+export function whenLoggedOut(then) {
+  onUnauthenticated = then;
+}
+
+async function request(method, path, body, { type = "application/json", timeout = 90_000, accept = "application/json" } = {}) {
+  const options = {
+    method,
+    headers: { Accept: accept },
+    cache: "no-store",
+    signal: AbortSignal.timeout(timeout),
+  };
   if (body !== undefined) {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
+    options.headers["Content-Type"] = type;
+    options.body = type === "application/json" ? JSON.stringify(body) : body;
   }
   let response;
+  let data;
   try {
     response = await fetch(path, options);
+    data = await response.blob();
   } catch {
     throw new ApiError("The gateway cannot be reached.", 0);
   }
@@ -34,7 +48,8 @@ async function request(method, path, body) {
     const offset = date + 500 - Date.now();
     clockOffset = Math.abs(offset) > 1500 ? offset : 0;
   }
-  const text = await response.text();
+  if (response.ok && accept !== "application/json") return data;
+  const text = await data.text();
   let json = null;
   try {
     json = text === "" ? null : JSON.parse(text);
@@ -42,6 +57,7 @@ async function request(method, path, body) {
     json = null;
   }
   if (!response.ok) {
+    if (response.status === 401 && path !== "/api/v1/login") onUnauthenticated();
     throw new ApiError(json?.error?.message ?? `The gateway answered ${response.status}.`, response.status);
   }
   return json;
@@ -49,43 +65,104 @@ async function request(method, path, body) {
 
 const id = encodeURIComponent;
 
+function query(fields) {
+  const given = Object.entries(fields).filter(([, value]) => value !== "" && value !== undefined);
+  return given.length === 0 ? "" : `?${new URLSearchParams(given)}`;
+}
+
+// All pages of a list, at most `most` items.
+async function all(path, name, fields, most) {
+  const items = [];
+  let token = "";
+  do {
+    const page = await request("GET", path + query({ ...fields, page_size: 1000, page_token: token }));
+    items.push(...page[name]);
+    token = page.next_page_token;
+  } while (token !== "" && items.length < most);
+  return items;
+}
+
+// Who is asking, and what they may do. Quick: it says that the gateway is there.
+export async function session() {
+  const answer = await request("GET", "/api/v1/session", undefined, { timeout: 5000 });
+  if (answer.auth_required && !answer.authenticated) onUnauthenticated();
+  return answer;
+}
+export const login = (token) => request("POST", "/api/v1/login", { token });
+export const logout = () => request("POST", "/api/v1/logout", {});
+
 // All but "stopped".
 const liveStates = ["starting", "running", "reconnecting", "auth_failed", "not_found", "no_video",
   "unsupported_codec", "refused", "stopping"];
 
 // All live streams, and the newest of the stopped ones, of which there may be a thousand.
 export async function listStreams() {
-  const live = [];
-  let token = "";
-  do {
-    const page = await request("GET",
-      `/api/v1/streams?state=${liveStates.join(",")}&page_size=1000&page_token=${id(token)}`);
-    live.push(...page.streams);
-    token = page.next_page_token;
-  } while (token !== "");
+  const live = await all("/api/v1/streams", "streams", { state: liveStates.join(",") }, Infinity);
   // After the live ones: a stream that stops in between is in both answers, not in none.
   const stopped = await request("GET", "/api/v1/streams?state=stopped&page_size=200");
   const over = new Set(stopped.streams.map((stream) => stream.stream_id));
-  return {
-    streams: [...live.filter((stream) => !over.has(stream.stream_id)), ...stopped.streams],
-    moreStopped: stopped.next_page_token !== "",
-  };
+  return [...live.filter((stream) => !over.has(stream.stream_id)), ...stopped.streams];
 }
 
+export const getStream = (stream) => request("GET", `/api/v1/streams/${id(stream)}`);
 export const startStream = (fields) => request("POST", "/api/v1/streams", fields);
-export const probeSource = (fields) => request("POST", "/api/v1/probe", fields);
+export const changeStream = (stream, fields) => request("PATCH", `/api/v1/streams/${id(stream)}`, fields);
 export const stopStream = (stream) => request("POST", `/api/v1/streams/${id(stream)}/stop?grid_jpeg=true`);
 export const deleteStream = (stream) => request("DELETE", `/api/v1/streams/${id(stream)}`);
-export const listRecords = (count) => request("GET", `/api/v1/records?page_size=${count}`);
+export const gridCells = (stream) => request("GET", `/api/v1/streams/${id(stream)}/grid.json`);
+export const probeSource = (fields) => request("POST", "/api/v1/probe", fields);
+
+// `fields`: the filters of ListRecords, page_size and page_token.
+export const listRecords = (fields) => request("GET", `/api/v1/records${query(fields)}`);
+export const getRecord = (record) => request("GET", `/api/v1/records/${id(record)}`);
+
+export const listCameras = () => all("/api/v1/cameras", "cameras", {}, 20_000);
+export const getCamera = (camera) => request("GET", `/api/v1/cameras/${id(camera)}`);
+export const putCamera = (camera) => request("PUT", `/api/v1/cameras/${id(camera.camera_id)}`, camera);
+export const importCameras = (csv) => request("POST", "/api/v1/cameras/import", csv, { type: "text/csv" });
+
 export const listModels = () => request("GET", "/api/v1/models");
-export const prepareModel = (model) => request("POST", `/api/v1/models/${id(model)}/prepare`, {});
+export const prepareModel = (model, rebuild) =>
+  request("POST", `/api/v1/models/${id(model)}/prepare`, rebuild ? { rebuild } : {});
+export const unloadModel = (model) => request("POST", `/api/v1/models/${id(model)}/unload`, {});
+
+// The nine brightest as they are now, as a data URL: their address is always the same.
+export async function gridPicture(stream) {
+  const jpeg = await request("GET", `/api/v1/streams/${id(stream)}/grid.jpg`, undefined, { accept: "image/jpeg" });
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(jpeg);
+  });
+}
 
 // What a record is called whatever the data folder: the numbers begin at 1 in each.
 export const recordKey = (record) => `${record.session_id}/${record.batch_seq}`;
 
 // Addresses of pictures. `v` makes the browser ask again when there is a new one.
-export const latestPicture = (stream, version) =>
-  `/api/v1/streams/${id(stream)}/latest.jpg?v=${id(version)}`;
-export const gridPicture = (stream) => `/api/v1/streams/${id(stream)}/grid.jpg`;
-export const recordPicture = (record, width) =>
-  `/api/v1/records/${id(record.record_id)}/frame.jpg?boxes=true&width=${width}&v=${id(recordKey(record))}`;
+export const latestPicture = (stream, version, width) =>
+  `/api/v1/streams/${id(stream)}/latest.jpg?width=${width}&v=${id(version)}`;
+// The picture that shows most: that with the highest score, or the first one.
+export const recordPicture = (record, width, { boxes = true, evidence = "" } = {}) =>
+  `/api/v1/records/${id(record.record_id)}/frame.jpg`
+  + query({ boxes, width, evidence, v: recordKey(record) });
+export const exportFile = (fields) => `/api/v1/records/export${query(fields)}`;
+
+const eventNames = ["stream", "stream_deleted", "record", "model", "peer", "reset"];
+
+// Listens to what changes. `handlers`: a function for each event; `open` when
+// events come, `lost` when they stop coming and are tried again, `refused` when
+// the gateway gives none. Returns what ends it.
+export function listen(handlers) {
+  const source = new EventSource("/api/v1/events");
+  for (const name of eventNames) {
+    source.addEventListener(name, (event) => handlers[name](JSON.parse(event.data)));
+  }
+  source.addEventListener("open", () => handlers.open());
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) handlers.refused();
+    else handlers.lost();
+  });
+  return () => source.close();
+}

@@ -1,72 +1,159 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks every two seconds and shows what it gets.
+// Which view is shown, who is logged in, and whether the server is there.
 
 import * as api from "/static/api.js";
-import { setClass, setHidden, setText } from "/static/dom.js";
-import { showModels } from "/static/models.js";
-import { showRecords } from "/static/records.js";
-import { initStart, showModelChoices } from "/static/start.js";
-import { showStreams, tickStreams } from "/static/streams.js";
+import { initCameras, showCameras } from "/static/cameras.js";
+import { byId, formMessage, setClass, setHidden, setLine, setText } from "/static/dom.js";
+import { initModels } from "/static/models.js";
+import { initRecords, showRecords } from "/static/records.js";
+import { initStart } from "/static/start.js";
+import * as store from "/static/store.js";
+import { initStream, showStream } from "/static/stream.js";
+import { initWall } from "/static/wall.js";
 
-const POLL_MS = 2000;
-const RECORDS = 12;
-const connection = document.getElementById("connection");
+const BACK_MS = 6000;
+const views = { "": "wall", streams: "stream", start: "start", records: "records", cameras: "cameras", models: "models" };
+let loggedIn = false;
 
-function notice(section, error) {
-  const node = document.getElementById(`${section}-notice`);
-  // A lost gateway is said once, at the top.
-  const text = error && error.code !== 0 ? error.message : "";
-  setText(node, text);
-  setHidden(node, text === "");
-}
-
-const sections = {
-  streams: { ask: api.listStreams, take: (answer) => showStreams(answer, refresh) },
-  records: { ask: () => api.listRecords(RECORDS), take: (answer) => showRecords(answer.records) },
-  models: {
-    ask: api.listModels,
-    take: (answer) => {
-      showModels(answer.models, refresh);
-      showModelChoices(answer.models);
-    },
-  },
-};
-
-async function one(name) {
-  const { ask, take } = sections[name];
+function route() {
+  if (!loggedIn) return;
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [first, ...rest] = path.split("/");
+  const name = views[first] ?? "wall";
+  for (const view of document.querySelectorAll("main > .view")) setHidden(view, view.id !== `view-${name}`);
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.getAttribute("href") === `#/${first === "streams" ? "" : first}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  let id = "";
   try {
-    take(await ask());
-    notice(name, null);
-    return null;
-  } catch (error) {
-    notice(name, error);
-    return error;
+    id = name === "stream" ? decodeURIComponent(rest[0] ?? "") : "";
+  } catch {
+    // No address of ours.
   }
+  showStream(id, rest[1] === "diagnosis");
+  showCameras(name === "cameras");
+  if (name === "records") showRecords(new URLSearchParams(query));
 }
 
-async function refresh() {
-  const errors = (await Promise.all(Object.keys(sections).map(one))).filter((error) => error !== null);
-  if (errors.some((error) => error.code === 0)) {
-    setText(connection, "connection lost, trying again");
-    setClass(connection, "pill bad");
-  } else if (errors.length > 0) {
-    setText(connection, "partly available");
-    setClass(connection, "pill warn");
+const services = { capture: "streams", aggregator: "records and cameras", inference: "models" };
+let wasLost = false;
+let backUntil = 0;
+
+function showConnection() {
+  const { state, since } = store.connection;
+  const pill = byId("connection");
+  const banner = byId("banner");
+  const away = [...store.away];
+  const lost = state === "lost";
+  if (lost) wasLost = true;
+  if (state === "connected" && wasLost) {
+    wasLost = false;
+    backUntil = Date.now() + BACK_MS;
+    setTimeout(showConnection, BACK_MS + 50);
+  }
+  if (lost) {
+    setText(pill, "connection lost");
+    setClass(pill, "pill bad");
+    setClass(banner, "banner bad");
+    setLine(banner, `The connection to the server was lost at ${new Date(since).toLocaleTimeString()}. What you see is from then; it is tried again.`);
+  } else if (away.length > 0) {
+    setText(pill, "partly available");
+    setClass(pill, "pill warn");
+    setClass(banner, "banner warn");
+    setLine(banner, away.map(([service, reason]) => `No news of ${services[service] ?? service}: ${reason}.`).join(" "));
   } else {
-    setText(connection, "connected");
-    setClass(connection, "pill good");
+    setText(pill, state);
+    setClass(pill, state === "connected" ? "pill good" : "pill");
+    setClass(banner, "banner good");
+    setLine(banner, Date.now() < backUntil ? "The connection is back." : "");
   }
 }
 
-// The next question comes two seconds after the last answer: a slow gateway is not asked faster.
-async function poll() {
-  if (!document.hidden) await refresh();
-  setTimeout(poll, POLL_MS);
+function showSession(session) {
+  const { auth_required, authenticated, name, role, cameras } = session;
+  loggedIn = !auth_required || authenticated;
+  setHidden(byId("view-login"), loggedIn);
+  setHidden(byId("nav"), !loggedIn);
+  setHidden(byId("logout"), !auth_required || !loggedIn);
+  setText(byId("who"), auth_required && loggedIn ? `${name}, ${role}` : "");
+  const parts = [`role-${role}`];
+  if (cameras.length > 0) parts.push("some-cameras");
+  setClass(document.body, parts.join(" "));
+  if (loggedIn) {
+    store.start();
+    route();
+    return;
+  }
+  store.stop();
+  showStream("", false);
+  showCameras(false);
+  for (const view of document.querySelectorAll("main > .view")) setHidden(view, view.id !== "view-login");
+  byId("token").focus();
 }
 
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) refresh();
+const loginForm = byId("login-form");
+const sayLogin = formMessage(loginForm, byId("login-message"));
+
+async function ask() {
+  try {
+    showSession(await api.session());
+    showConnection();
+  } catch (error) {
+    setText(byId("connection"), error.code === 0 ? "connection lost" : "not available");
+    setClass(byId("connection"), "pill bad");
+    setClass(byId("banner"), "banner bad");
+    setLine(byId("banner"), `${error.message} It is tried again.`);
+    setTimeout(ask, 2000);
+  }
+}
+
+api.whenLoggedOut(() => {
+  if (!loggedIn) return;
+  loggedIn = false;
+  store.stop();
+  ask();
+  sayLogin("The login has ended.");
 });
-initStart(refresh);
-setInterval(tickStreams, 500);
-poll();
+
+loginForm.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  sayLogin("");
+  try {
+    const session = await api.login(loginForm.elements.token.value);
+    loginForm.reset();
+    showSession(session);
+  } catch (error) {
+    sayLogin(error.message, "bad");
+  }
+});
+byId("logout").addEventListener("click", async () => {
+  try {
+    await api.logout();
+  } finally {
+    // Nothing of what was shown stays in memory.
+    location.reload();
+  }
+});
+
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  const heading = document.querySelector("main > .view:not([hidden]) h2");
+  heading.tabIndex = -1;
+  heading.focus();
+});
+
+initWall();
+initStream();
+initRecords();
+initCameras();
+initModels();
+initStart();
+store.watch(({ topics }) => {
+  if (topics.has("connection")) showConnection();
+});
+addEventListener("hashchange", () => {
+  route();
+  scrollTo(0, 0);
+});
+ask();

@@ -2,30 +2,16 @@
 // The form that starts a stream. It checks nothing itself: what is wrong, the API says.
 
 import * as api from "/static/api.js";
-import { element, setText } from "/static/dom.js";
-import { showSteps } from "/static/probe.js";
+import { act, byId, element, formMessage, setText } from "/static/dom.js";
+import { probe, showSteps } from "/static/probe.js";
+import * as store from "/static/store.js";
 
-const form = document.getElementById("start-form");
-const message = document.getElementById("start-message");
-const models = document.getElementById("models");
+const form = byId("start-form");
+const models = byId("models");
 const button = form.querySelector("button[type=submit]");
-const test = document.getElementById("probe");
-const fields = ["rtsp_url", "camera_id", "interval_seconds", "user", "password"];
-
-function say(text, kind) {
-  setText(message, text);
-  message.className = `message ${kind}`;
-}
-
-// Marks the field that the message begins with.
-function mark(text) {
-  for (const name of fields) {
-    const input = form.elements[name];
-    const named = text.startsWith(`${name} `);
-    input.setAttribute("aria-invalid", named ? "true" : "false");
-    if (named) input.focus();
-  }
-}
+const test = byId("probe");
+const steps = byId("probe-steps");
+const say = formMessage(form, byId("start-message"));
 
 function request() {
   const body = { rtsp_url: form.elements.rtsp_url.value.trim() };
@@ -35,51 +21,29 @@ function request() {
   const interval = form.elements.interval_seconds.value.trim();
   // What is no number goes out as it is, for the API to name it.
   if (interval !== "") body.interval_seconds = Number.isFinite(Number(interval)) ? Number(interval) : interval;
+  if (form.elements.transport.value !== "tcp") body.transport = form.elements.transport.value;
   body.models = models.value === "" ? [] : [models.value];
   return body;
 }
 
 // Tries the camera, and leaves the form as it is.
-async function probe() {
-  const { rtsp_url, user, password } = request();
-  test.disabled = true;
-  say("Testing the camera; this may take up to a minute.", "");
-  mark("");
-  showSteps([]);
-  try {
-    const answer = await api.probeSource({ rtsp_url, user, password });
-    say(answer.ok ? "The camera works." : "The camera does not work yet.", answer.ok ? "good" : "bad");
-    showSteps(answer.steps);
-  } catch (error) {
-    say(error.message, "bad");
-    mark(error.message);
-  } finally {
-    test.disabled = false;
-  }
+function tryCamera() {
+  const { rtsp_url, user, password, transport } = request();
+  return act(test, say, () => probe({ rtsp_url, user, password, transport }, steps, say));
 }
 
-export function initStart(onStarted) {
-  showModelChoices([]);
-  test.addEventListener("click", probe);
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    button.disabled = true;
-    say("Starting", "");
-    mark("");
-    showSteps([]);
-    try {
-      const answer = await api.startStream(request());
-      const name = answer.stream.process_name;
-      say(answer.already_running ? `${name} is running already.` : `${name} is starting.`, "good");
-      for (const secret of ["rtsp_url", "user", "password"]) form.elements[secret].value = "";
-      onStarted();
-    } catch (error) {
-      say(error.message, "bad");
-      mark(error.message);
-    } finally {
-      button.disabled = false;
-    }
-  });
+async function start() {
+  const link = byId("start-open");
+  link.hidden = true;
+  say("Starting");
+  showSteps(steps, []);
+  const answer = await api.startStream(request());
+  const name = answer.stream.process_name;
+  say(answer.already_running ? `${name} is running already.` : `${name} is starting.`, "good");
+  for (const secret of ["rtsp_url", "user", "password"]) form.elements[secret].value = "";
+  link.href = `#/streams/${encodeURIComponent(answer.stream.stream_id)}`;
+  link.hidden = false;
+  await store.refresh("stream");
 }
 
 function label(model) {
@@ -88,12 +52,10 @@ function label(model) {
 }
 
 let touched = false;
-models.addEventListener("change", () => {
-  touched = true;
-});
 
 // Keeps what the person has chosen while the states change.
-export function showModelChoices(list) {
+function showChoices() {
+  const list = [...store.models.values()];
   const wanted = ["", ...list.map((model) => model.name)];
   if (wanted.length !== models.options.length || wanted.some((name, i) => models.options[i].value !== name)) {
     const chosen = models.value;
@@ -105,4 +67,19 @@ export function showModelChoices(list) {
     models.value = touched && wanted.includes(chosen) ? chosen : (["animals", "people"].find(usable) ?? "");
   }
   list.forEach((model, i) => setText(models.options[i + 1], label(model)));
+}
+
+export function initStart() {
+  showChoices();
+  models.addEventListener("change", () => {
+    touched = true;
+  });
+  test.addEventListener("click", tryCamera);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    act(button, say, start);
+  });
+  store.watch(({ topics }) => {
+    if (topics.has("models")) showChoices();
+  });
 }

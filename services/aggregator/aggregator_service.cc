@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/aggregator/aggregator_service.h"
 
+#include <grpc/support/time.h>
+#include <grpcpp/alarm.h>
+
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -10,6 +14,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "services/aggregator/grid_renderer.h"
 #include "services/aggregator/page_token.h"
 #include "services/aggregator/record_export.h"
@@ -17,6 +22,7 @@
 #include "services/aggregator/record_picture.h"
 #include "services/common/camera_url.h"
 #include "services/common/grpc_status.h"
+#include "services/common/grpc_watch.h"
 #include "services/common/log.h"
 #include "services/common/retry_delay.h"
 #include "services/common/status_macros.h"
@@ -31,6 +37,7 @@ constexpr int kDefaultCameras = 100;
 constexpr int kMinWidth = 16;
 constexpr int kMaxWidth = 7680;
 constexpr size_t kMaxFilterBytes = 200;
+constexpr int kMaxFilterCameras = 1000;
 constexpr size_t kMaxChunkBytes = size_t{1} << 20;
 
 absl::Status CheckRecordId(int64_t record_id) {
@@ -67,10 +74,20 @@ absl::StatusOr<RecordFilter> MakeFilter(const v1::ListRecordsRequest& request) {
         absl::StrCat("class_name must have at most ", kMaxFilterBytes,
                      " bytes, got ", request.class_name().size()));
   }
-  RecordFilter filter{.camera_id = request.camera_id(),
-                      .class_name = request.class_name(),
-                      .complaint_type = request.complaint_type(),
-                      .session_id = request.session_id()};
+  if (request.camera_ids_size() > kMaxFilterCameras) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("camera_ids must be at most ", kMaxFilterCameras, ", got ",
+                     request.camera_ids_size()));
+  }
+  for (const std::string& camera : request.camera_ids()) {
+    CAMHERD_RETURN_IF_ERROR(CheckId("camera_ids", camera));
+  }
+  RecordFilter filter{
+      .camera_id = request.camera_id(),
+      .camera_ids = {request.camera_ids().begin(), request.camera_ids().end()},
+      .class_name = request.class_name(),
+      .complaint_type = request.complaint_type(),
+      .session_id = request.session_id()};
   if (request.has_since()) filter.since = FromProto(request.since());
   if (request.has_until()) filter.until = FromProto(request.until());
   if (request.has_since() && request.has_until() &&
@@ -388,7 +405,9 @@ class AggregatorServiceImpl::RenderGridCall final
   HeldBytes held_;
 };
 
-// One call: the next piece is read when the one before it has been taken.
+// One call: the next piece is read when the one before it has been taken. A
+// reader that takes none, as one that hangs does, keeps others out, so it is
+// watched by an alarm, which goes with the call or shortly after.
 class AggregatorServiceImpl::ExportCall final
     : public grpc::ServerWriteReactor<v1::ExportRecordsResponse> {
  public:
@@ -396,6 +415,10 @@ class AggregatorServiceImpl::ExportCall final
              grpc::CallbackServerContext* context,
              const v1::ExportRecordsRequest& request)
       : service_(service), context_(context) {
+    {
+      absl::MutexLock lock(&mu_);
+      SetAlarm();
+    }
     if (service_.exports_.fetch_add(1) >= service_.options_.max_exports) {
       Finish(ToGrpcStatus(service_.Busy("too many exports run"), context_));
       return;
@@ -409,18 +432,49 @@ class AggregatorServiceImpl::ExportCall final
   }
 
   void OnWriteDone(bool ok) override {
+    ++pieces_taken_;
     ok ? Go() : Finish(grpc::Status::CANCELLED);
   }
 
   void OnDone() override {
     --service_.exports_;
-    delete this;
+    absl::MutexLock lock(&mu_);
+    done_ = true;
+    // OnAlarm is called once more, and deletes this.
+    alarm_.Cancel();
   }
 
  private:
+  void SetAlarm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const auto stall = gpr_time_from_millis(
+        absl::ToInt64Milliseconds(service_.options_.export_stall),
+        GPR_TIMESPAN);
+    alarm_.Set(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), stall),
+               [this](bool) { OnAlarm(); });
+  }
+
+  void OnAlarm() {
+    {
+      absl::MutexLock lock(&mu_);
+      if (!done_) {
+        const int64_t taken = pieces_taken_;
+        if (taken == taken_before_) {
+          LogWarning("export ended, its reader takes nothing",
+                     {{"peer", context_->peer()}, {"pieces", taken}});
+          context_->TryCancel();
+        }
+        taken_before_ = taken;
+        SetAlarm();
+        return;
+      }
+    }
+    delete this;
+  }
+
   absl::Status Begin(const v1::ExportRecordsRequest& request) {
     v1::ListRecordsRequest fields;
     fields.set_camera_id(request.camera_id());
+    *fields.mutable_camera_ids() = request.camera_ids();
     if (request.has_since()) *fields.mutable_since() = request.since();
     if (request.has_until()) *fields.mutable_until() = request.until();
     RecordExport::Options options{.format = request.format(),
@@ -445,6 +499,12 @@ class AggregatorServiceImpl::ExportCall final
   grpc::CallbackServerContext* const context_;
   std::optional<RecordExport> records_;
   v1::ExportRecordsResponse response_;
+  std::atomic<int64_t> pieces_taken_{0};
+
+  absl::Mutex mu_;
+  bool done_ ABSL_GUARDED_BY(mu_) = false;
+  int64_t taken_before_ ABSL_GUARDED_BY(mu_) = -1;
+  grpc::Alarm alarm_ ABSL_GUARDED_BY(mu_);
 };
 
 // One call: the next piece is read when the one before it has been taken, on
@@ -528,7 +588,10 @@ AggregatorServiceImpl::AggregatorServiceImpl(
       store_(store),
       cameras_(cameras),
       grids_(grids),
-      calls_(calls) {}
+      feed_(std::make_shared<RecordFeed>(store)),
+      calls_(calls) {
+  recorder_.OnRecorded([feed = feed_] { feed->Wake(); });
+}
 
 absl::Status AggregatorServiceImpl::Busy(absl::string_view what) const {
   return WithRetryDelay(absl::ResourceExhaustedError(what),
@@ -596,6 +659,17 @@ grpc::ServerUnaryReactor* AggregatorServiceImpl::GetRecordImage(
   return RunUnary(context, [this, request, response] {
     return DoGetRecordImage(store_, *request, *response);
   });
+}
+
+grpc::ServerWriteReactor<v1::WatchRecordsResponse>*
+AggregatorServiceImpl::WatchRecords(grpc::CallbackServerContext* context,
+                                    const v1::WatchRecordsRequest* request) {
+  return GrpcWatch<v1::WatchRecordsResponse>::Start(
+      context, feed_->ring(), *request,
+      [camera_id =
+           request->camera_id()](const v1::WatchRecordsResponse& event) {
+        return camera_id.empty() || event.record().camera_id() == camera_id;
+      });
 }
 
 grpc::ServerWriteReactor<v1::ExportRecordsResponse>*

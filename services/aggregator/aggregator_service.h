@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 
 #include "absl/time/time.h"
 #include "camherd/v1/aggregator_service.grpc.pb.h"
@@ -12,13 +13,14 @@
 #include "services/aggregator/camera_directory.h"
 #include "services/aggregator/grid_archive.h"
 #include "services/aggregator/prediction_record.h"
+#include "services/aggregator/record_feed.h"
 #include "services/aggregator/record_store.h"
 #include "services/common/worker_pool.h"
 
 namespace camherd::aggregator {
 
 // AggregatorService over the core: translates, and moves what may block off
-// gRPC's threads. WatchRecords answers UNIMPLEMENTED.
+// gRPC's threads.
 //
 // Pictures of calls under way are bounded in bytes; past the bound, and when
 // the queue of `calls` is full, a call is refused with RESOURCE_EXHAUSTED and a
@@ -35,6 +37,8 @@ class AggregatorServiceImpl final
     size_t max_inflight_bytes = size_t{256} << 20;
     // Exports at once, each of which takes a thread of gRPC's while it reads.
     int max_exports = 4;
+    // An export ends whose reader takes nothing for so long, up to twice that.
+    absl::Duration export_stall = absl::Seconds(60);
     // Of the lines that are exported; its timezone also of those imported.
     LineOptions line = {};
     absl::Duration retry_delay = absl::Seconds(5);
@@ -44,6 +48,9 @@ class AggregatorServiceImpl final
   AggregatorServiceImpl(const Options& options, BatchRecorder& recorder,
                         RecordStore& store, CameraDirectory& cameras,
                         GridArchive& grids, WorkerPool& calls);
+
+  // Ends the watches, which nothing else does. Before the server stops.
+  void StopWatches() { feed_->Stop(); }
 
   grpc::ServerReadReactor<v1::AddBatchResultRequest>* AddBatchResult(
       grpc::CallbackServerContext* context,
@@ -65,6 +72,9 @@ class AggregatorServiceImpl final
       grpc::CallbackServerContext* context,
       const v1::GetRecordImageRequest* request,
       v1::GetRecordImageResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchRecordsResponse>* WatchRecords(
+      grpc::CallbackServerContext* context,
+      const v1::WatchRecordsRequest* request) override;
   grpc::ServerWriteReactor<v1::ExportRecordsResponse>* ExportRecords(
       grpc::CallbackServerContext* context,
       const v1::ExportRecordsRequest* request) override;
@@ -104,6 +114,8 @@ class AggregatorServiceImpl final
   RecordStore& store_;
   CameraDirectory& cameras_;
   GridArchive& grids_;
+  // shared_ptr: the recorder wakes it, and may outlive the service.
+  const std::shared_ptr<RecordFeed> feed_;
   WorkerPool& calls_;
   std::atomic<size_t> inflight_bytes_{0};
   std::atomic<int> exports_{0};

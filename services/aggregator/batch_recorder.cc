@@ -50,6 +50,7 @@ void BatchRecorder::Import(NewRecord record, Done done) {
                     metrics_.RecordImported();
                     // It writes no line, but its cursor goes on.
                     if (predictions_ != nullptr) predictions_->Wake();
+                    recorded_();
                   }
                   done(result);
                 });
@@ -100,6 +101,7 @@ void BatchRecorder::Record(CompleteBatch batch, Done done) {
     } else {
       metrics_.BatchRecorded(bytes, clock_.SteadyNow() - start);
       if (predictions_ != nullptr) predictions_->Wake();
+      recorded_();
     }
     done(result);
   });

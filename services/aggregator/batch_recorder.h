@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -37,6 +38,10 @@ class BatchRecorder {
                 PredictionsFile* predictions, Clock& clock,
                 AggregatorMetrics& metrics);
 
+  // `wake` is called after each record that is new, from a thread of the store.
+  // Before the first Record.
+  void OnRecorded(std::function<void()> wake) { recorded_ = std::move(wake); }
+
   // Blocks for the writing of the pictures. `done` is called once, as
   // RecordStore::Append does; kResourceExhausted and kUnavailable carry a retry
   // delay.
@@ -56,6 +61,7 @@ class BatchRecorder {
   PredictionsFile* const predictions_;
   Clock& clock_;
   AggregatorMetrics& metrics_;
+  std::function<void()> recorded_ = [] {};
 };
 
 }  // namespace camherd::aggregator

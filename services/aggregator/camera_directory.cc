@@ -166,7 +166,7 @@ absl::StatusOr<std::unique_ptr<CameraDirectory>> CameraDirectory::Create(
   CAMHERD_ASSIGN_OR_RETURN(std::vector<StoredCamera> stored,
                            store.LoadCameras());
   {
-    absl::MutexLock lock(&directory->mu_);
+    SteadyMutex::Holder lock(&directory->mu_);
     for (StoredCamera& camera : stored) {
       const std::string id = camera.camera.camera_id();
       directory->revision_ =
@@ -181,7 +181,7 @@ absl::StatusOr<std::unique_ptr<CameraDirectory>> CameraDirectory::Create(
 
 CameraDirectory::~CameraDirectory() {
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     stopping_ = true;
   }
   if (watcher_.joinable()) watcher_.join();
@@ -195,9 +195,12 @@ void CameraDirectory::StartWatching() {
 void CameraDirectory::WatchLoop() {
   while (true) {
     {
-      absl::MutexLock lock(&mu_);
-      mu_.AwaitWithTimeout(absl::Condition(&stopping_), options_.poll_interval);
-      if (stopping_) return;
+      SteadyMutex::Holder lock(&mu_);
+      const auto stopping = [this] {
+        mu_.AssertHeld();
+        return stopping_;
+      };
+      if (mu_.AwaitFor(stopping, options_.poll_interval)) return;
     }
     PollCsv();
   }
@@ -253,7 +256,7 @@ void CameraDirectory::PollCsv() {
 
 std::optional<v1::Camera> CameraDirectory::Find(
     const std::string& camera_id) const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   const auto found = cameras_.find(camera_id);
   if (found == cameras_.end()) return std::nullopt;
   return found->second.camera;
@@ -265,7 +268,7 @@ std::optional<v1::Camera> CameraDirectory::FindForRecord(
   if (camera.has_value() && camera->has_latitude()) return camera;
   metrics_.UnknownCamera();
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     if (warned_.size() >= kMaxWarned) warned_.clear();
     if (!warned_.insert(camera_id).second) return camera;
   }
@@ -277,7 +280,7 @@ std::optional<v1::Camera> CameraDirectory::FindForRecord(
 std::vector<v1::Camera> CameraDirectory::List(const std::string& after,
                                               size_t limit,
                                               int64_t after_revision) const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   std::vector<v1::Camera> cameras;
   for (auto it = cameras_.upper_bound(after);
        it != cameras_.end() && cameras.size() < limit; ++it) {
@@ -289,7 +292,7 @@ std::vector<v1::Camera> CameraDirectory::List(const std::string& after,
 }
 
 int64_t CameraDirectory::revision() const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   return revision_;
 }
 
@@ -303,7 +306,7 @@ absl::StatusOr<v1::Camera> CameraDirectory::Upsert(const v1::Camera& camera) {
   StoredCamera stored;
   stored.camera = camera;
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     const auto found = cameras_.find(camera.camera_id());
     if (found != cameras_.end()) stored.csv_row = found->second.csv_row;
     stored.camera.set_revision(NextRevision());
@@ -311,7 +314,7 @@ absl::StatusOr<v1::Camera> CameraDirectory::Upsert(const v1::Camera& camera) {
   *stored.camera.mutable_updated_at() = ToProto(clock_.Now());
   stored.camera.set_updated_by("api");
   CAMHERD_RETURN_IF_ERROR(store_.PutCameras({stored}));
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   cameras_[camera.camera_id()] = stored;
   revision_ = stored.camera.revision();
   warned_.erase(camera.camera_id());
@@ -340,7 +343,7 @@ absl::StatusOr<v1::ImportCamerasResponse> CameraDirectory::Import(
   const google::protobuf::Timestamp now = ToProto(clock_.Now());
   std::vector<StoredCamera> changed;
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     // One for all rows: they are stored together.
     const int64_t revision = NextRevision();
     for (const CameraRow& row : parsed.rows) {
@@ -369,7 +372,7 @@ absl::StatusOr<v1::ImportCamerasResponse> CameraDirectory::Import(
   }
   if (changed.empty()) return response;
   CAMHERD_RETURN_IF_ERROR(store_.PutCameras(changed));
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   for (StoredCamera& camera : changed) {
     const std::string id = camera.camera.camera_id();
     warned_.erase(id);

@@ -22,6 +22,7 @@
 #include "services/aggregator/aggregator_metrics.h"
 #include "services/aggregator/record_store.h"
 #include "services/common/clock.h"
+#include "services/common/steady_mutex.h"
 
 namespace camherd::aggregator {
 
@@ -104,7 +105,7 @@ class CameraDirectory {
   // Size, time and inode of the file when it was last looked at.
   std::string csv_stamp_ ABSL_GUARDED_BY(change_mu_);
 
-  mutable absl::Mutex mu_;
+  mutable SteadyMutex mu_;
   std::map<std::string, StoredCamera> cameras_ ABSL_GUARDED_BY(mu_);
   int64_t revision_ ABSL_GUARDED_BY(mu_) = 1;
   // Cameras whose missing place has been logged; bounded.

@@ -54,27 +54,29 @@ DiskWatch::~DiskWatch() { Stop(); }
 
 void DiskWatch::Stop() {
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     stopping_ = true;
   }
   if (thread_.joinable()) thread_.join();
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   changed_ = nullptr;
 }
 
 void DiskWatch::Start(std::function<void(const std::string&)> changed) {
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     changed_ = std::move(changed);
     changed_(reason_);
   }
   thread_ = std::thread([this] {
     while (true) {
       {
-        absl::MutexLock lock(&mu_);
-        mu_.AwaitWithTimeout(absl::Condition(&stopping_),
-                             options_.poll_interval);
-        if (stopping_) return;
+        SteadyMutex::Holder lock(&mu_);
+        const auto stopping = [this] {
+          mu_.AssertHeld();
+          return stopping_;
+        };
+        if (mu_.AwaitFor(stopping, options_.poll_interval)) return;
       }
       Poll();
     }
@@ -87,7 +89,7 @@ void DiskWatch::Poll() {
                                            : FreeBytes(options_.path);
   if (free.ok()) metrics_.SetDiskFree(*free);
   const absl::Status writes = TryWrite(options_.probe_file);
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   // A disk that cannot be asked is not one to be ready on.
   free_ = free.value_or(0);
   no_files_ = absl::IsResourceExhausted(free.status())
@@ -117,17 +119,17 @@ void DiskWatch::Poll() {
 }
 
 bool DiskWatch::ready() const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   return ready_;
 }
 
 std::string DiskWatch::reason() const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   return reason_;
 }
 
 absl::Status DiskWatch::CheckRoom() const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   if (!no_files_.empty()) {
     return WithRetryDelay(absl::ResourceExhaustedError(absl::StrCat(
                               "the aggregator's disk is full: ", no_files_)),

@@ -9,9 +9,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/aggregator/aggregator_metrics.h"
+#include "services/common/steady_mutex.h"
 
 namespace camherd::aggregator {
 
@@ -66,7 +66,7 @@ class DiskWatch {
   const Options options_;
   AggregatorMetrics& metrics_;
 
-  mutable absl::Mutex mu_;
+  mutable SteadyMutex mu_;
   int64_t free_ ABSL_GUARDED_BY(mu_) = INT64_MAX;
   std::string no_files_ ABSL_GUARDED_BY(mu_);  // Why no file can be made.
   bool ready_ ABSL_GUARDED_BY(mu_) = true;

@@ -19,8 +19,8 @@ constexpr absl::Duration kTimeout = absl::Hours(24);
 
 class ImportClient::Call {
  public:
-  explicit Call(const std::string& address)
-      : stub_(v1::AggregatorService::NewStub(MakeChannel(address))) {
+  Call(const std::string& address, const GrpcSecurity& security)
+      : stub_(v1::AggregatorService::NewStub(MakeChannel(address, security))) {
     SetDeadline(context_, kTimeout);
     writer_ = stub_->ImportRecords(&context_, &response_);
   }
@@ -60,8 +60,9 @@ class ImportClient::Call {
   bool ended_ = false;
 };
 
-ImportClient::ImportClient(const std::string& address)
-    : call_(std::make_unique<Call>(address)) {}
+ImportClient::ImportClient(const std::string& address,
+                           const GrpcSecurity& security)
+    : call_(std::make_unique<Call>(address, security)) {}
 
 ImportClient::~ImportClient() = default;
 

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "camherd/v1/aggregator_service.pb.h"
+#include "services/common/grpc_security.h"
 
 namespace camherd::aggregator {
 
@@ -18,7 +19,8 @@ namespace camherd::aggregator {
 class ImportClient {
  public:
   // `address` as in MakeChannel. What is wrong with it shows at the first call.
-  explicit ImportClient(const std::string& address);
+  explicit ImportClient(const std::string& address,
+                        const GrpcSecurity& security = {});
   // Ends the call if it has not ended.
   ~ImportClient();
 

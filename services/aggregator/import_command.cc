@@ -24,6 +24,7 @@
 #include "services/aggregator/import_client.h"
 #include "services/aggregator/record_import.h"
 #include "services/aggregator/sqlite_record_store.h"
+#include "services/common/audit_log.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/folder_lock.h"
@@ -114,9 +115,10 @@ absl::StatusOr<v1::ImportRecordsResponse> Copy(Input& input, const Sink& sink,
 }
 
 absl::StatusOr<v1::ImportRecordsResponse> ThroughService(
-    Input& input, const std::string& address, FILE* err) {
+    Input& input, const std::string& address, const GrpcSecurity& security,
+    FILE* err) {
   Say(err, absl::StrCat("through the service at ", address));
-  ImportClient client(address);
+  ImportClient client(address, security);
   return Copy(
       input,
       {.add = [&](absl::string_view bytes) { return client.Add(bytes); },
@@ -159,11 +161,27 @@ absl::StatusOr<v1::ImportRecordsResponse> Import(Input& input,
                                                  const std::string& address,
                                                  const ImportPlace& place,
                                                  FILE* err) {
-  if (!address.empty()) return ThroughService(input, address, err);
+  if (!address.empty()) {
+    return ThroughService(input, address, place.security, err);
+  }
   CAMHERD_RETURN_IF_ERROR(MakeDirs(place.data_dir));
   const absl::StatusOr<std::unique_ptr<FolderLock>> lock =
       FolderLock::Take(LockFile(place.data_dir));
-  if (lock.ok()) return IntoStore(input, place, err);
+  if (lock.ok()) {
+    absl::StatusOr<v1::ImportRecordsResponse> imported =
+        IntoStore(input, place, err);
+    // A service would have done so.
+    if (!place.audit_file.empty()) {
+      AuditLog({.path = place.audit_file, .service = "aggregator"},
+               Clock::Real())
+          .Write(
+              {.method = "ImportRecords",
+               .agent =
+                   absl::StrCat("camherd-aggregator import, user ", geteuid()),
+               .result = absl::StatusCodeToString(imported.status().code())});
+    }
+    return imported;
+  }
   if (!absl::IsFailedPrecondition(lock.status())) return lock.status();
   if (absl::EndsWith(place.listen, ":0")) {
     return absl::FailedPreconditionError(
@@ -171,7 +189,7 @@ absl::StatusOr<v1::ImportRecordsResponse> Import(Input& input,
                      ", and its port is of its own choice: name its address "
                      "with --address"));
   }
-  return ThroughService(input, place.listen, err);
+  return ThroughService(input, place.listen, place.security, err);
 }
 
 }  // namespace

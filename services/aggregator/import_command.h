@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "services/common/grpc_security.h"
 #include "services/common/service_main.h"
 
 // `camherd-aggregator import FILE`: the records of a predictions.json into the
@@ -20,6 +21,9 @@ struct ImportPlace {
   // The service's address, where one has the data folder.
   std::string listen;
   absl::TimeZone timezone;
+  // How the service is called, and where an import without it is written down.
+  GrpcSecurity security = {};
+  std::string audit_file = {};
 };
 
 // Reads the file, or standard input for "-". How far it is, what is wrong and

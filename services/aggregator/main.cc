@@ -20,6 +20,7 @@
 #include "services/aggregator/predictions_file.h"
 #include "services/aggregator/retention.h"
 #include "services/aggregator/sqlite_record_store.h"
+#include "services/common/audit_log.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/folder_lock.h"
@@ -34,11 +35,13 @@ namespace camherd::aggregator {
 namespace {
 
 // Serves until SIGTERM. What is made first is gone last.
-absl::Status Serve(const AggregatorConfig& config) {
+absl::Status Serve(const AggregatorConfig& config, const ServiceArgs& args) {
   Clock& clock = Clock::Real();
   CAMHERD_RETURN_IF_ERROR(MakeDirs(config.data_dir));
   CAMHERD_ASSIGN_OR_RETURN(const std::unique_ptr<FolderLock> lock,
                            FolderLock::Take(LockFile(config.data_dir)));
+  // Grids are rare: a file in the way is named now, not at the first of them.
+  CAMHERD_RETURN_IF_ERROR(MakeDirs(ImagesDir(config.data_dir)));
   CAMHERD_ASSIGN_OR_RETURN(const std::unique_ptr<MetricsExporter> exporter,
                            MetricsExporter::Create(config.metrics_listen));
   AggregatorMetrics metrics(exporter->registry());
@@ -100,10 +103,18 @@ absl::Status Serve(const AggregatorConfig& config) {
                 .per_frame = config.per_frame_records},
        .retry_delay = config.retry_delay},
       recorder, *store, *cameras, grids, calls);
+  AuditLog audit({.path = args.audit_file,
+                  .service = "aggregator",
+                  .counted = exporter->AuditCounter()},
+                 clock);
   CAMHERD_ASSIGN_OR_RETURN(
       const std::unique_ptr<GrpcServer> server,
       GrpcServer::Start(
-          {.listen = config.listen, .reflection = config.reflection},
+          {.listen = config.listen,
+           .reflection = config.reflection,
+           .security = args.grpc,
+           .audit = &audit,
+           .audited = {"UpsertCamera", "ImportCameras", "ImportRecords"}},
           {&service}, {v1::AggregatorService::service_full_name()}));
   disk.Start([&server](const std::string& reason) {
     server->SetServing(reason.empty(), reason);
@@ -116,6 +127,7 @@ absl::Status Serve(const AggregatorConfig& config) {
   disk.Stop();
   server->SetServing(false);
   clock.SleepFor(config.not_ready_delay);
+  service.StopWatches();
   server->Stop(config.drain);
   calls.Stop();
   retention.Stop();
@@ -168,7 +180,9 @@ int Main(int argc, char** argv) {
     return RunImportCommand(args.own,
                             {.data_dir = config->data_dir,
                              .listen = config->listen,
-                             .timezone = config->timezone},
+                             .timezone = config->timezone,
+                             .security = args.grpc,
+                             .audit_file = args.audit_file},
                             stderr);
   }
   LogInfo("configuration",
@@ -179,7 +193,7 @@ int Main(int argc, char** argv) {
                     {"images", ImagesDir(config->data_dir)},
                     {"camera_csv", config->camera_csv}});
   cv::setNumThreads(1);
-  const absl::Status served = Serve(*config);
+  const absl::Status served = Serve(*config, args);
   if (!served.ok()) {
     LogError("aggregator cannot run", {{"error", served}});
     return 1;

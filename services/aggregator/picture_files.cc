@@ -119,6 +119,27 @@ absl::Status PictureFiles::Write(const std::string& folder,
   return status;
 }
 
+void PictureFiles::ForEach(
+    absl::FunctionRef<bool(const std::string& path)> take) const {
+  using Folder = std::filesystem::directory_iterator;
+  std::error_code error;
+  const std::string root = RecordsDir(options_.data_dir);
+  for (Folder day(root, error), end; !error && day != end;
+       day.increment(error)) {
+    std::error_code inner;
+    for (Folder hour(day->path(), inner); !inner && hour != end;
+         hour.increment(inner)) {
+      std::error_code innermost;
+      for (Folder file(hour->path(), innermost); !innermost && file != end;
+           file.increment(innermost)) {
+        const std::string below =
+            file->path().string().substr(options_.data_dir.size() + 1);
+        if (!take(below)) return;
+      }
+    }
+  }
+}
+
 absl::Status PictureFiles::Remove(const std::vector<std::string>& paths) {
   absl::Status status;
   std::set<std::string> folders;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -52,6 +53,10 @@ class PictureFiles {
 
   // `path` below the data folder.
   absl::StatusOr<std::string> Read(const std::string& path);
+
+  // Calls for each picture of a record that is there, as Read takes it, until
+  // it returns false.
+  void ForEach(absl::FunctionRef<bool(const std::string& path)> take) const;
 
   // Removes files, given below the data folder, durably, and the folders of
   // pictures that are empty then. A file that is gone is fine.

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/predictions_file_recovery.h"
+#include "services/aggregator/rotated_predictions.h"
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
@@ -49,12 +50,17 @@ PredictionsFile::~PredictionsFile() {
 absl::Status PredictionsFile::Open(const PredictionsCursor& cursor) {
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
-  CAMHERD_ASSIGN_OR_RETURN(
-      const OpenedPredictions opened,
-      OpenPredictions(options_.path, cursor, store_.LastRecordId(),
-                      clock_.Now()));
-  fd_ = opened.fd;
-  cursor_ = opened.cursor;
+  CAMHERD_ASSIGN_OR_RETURN(path_, FollowLinks(options_.path));
+  const absl::StatusOr<OpenedPredictions> opened =
+      OpenPredictions(path_, cursor, store_.LastRecordId(), clock_.Now());
+  if (!opened.ok() && path_ != options_.path) {
+    return absl::Status(
+        opened.status().code(),
+        absl::StrCat(options_.path, " is a link: ", opened.status().message()));
+  }
+  CAMHERD_RETURN_IF_ERROR(opened.status());
+  fd_ = opened->fd;
+  cursor_ = opened->cursor;
   if (cursor_.last_record_id > cursor.last_record_id) {
     // Lines were counted: the last stands for them all.
     if (const auto last = store_.GetRecord(cursor_.last_record_id); last.ok()) {
@@ -65,7 +71,7 @@ absl::Status PredictionsFile::Open(const PredictionsCursor& cursor) {
   // foreign ones, nor look for them in a file that is gone.
   CAMHERD_RETURN_IF_ERROR(store_.PutCursor(cursor_));
   dirty_ = false;
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   written_id_ = cursor_.last_record_id;
   return absl::OkStatus();
 }
@@ -102,18 +108,18 @@ absl::Status PredictionsFile::Rotate() {
     const timespec times[] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, newest};
     if (::futimens(fd_, times) != 0) {
       LogWarning("predictions.json keeps its time of change",
-                 {{"error", ErrnoStatus(errno, "futimens", options_.path)}});
+                 {{"error", ErrnoStatus(errno, "futimens", path_)}});
     }
   }
   // The lock of the folder keeps others of ours from the name.
-  const std::string rotated = RotatedFile(options_.path, cursor_.rotated + 1);
+  const std::string rotated = RotatedFile(path_, cursor_.rotated + 1);
   if (struct stat info = {}; ::lstat(rotated.c_str(), &info) == 0) {
     ++cursor_.rotated;
     return absl::AlreadyExistsError(
         absl::StrCat(rotated, " is there, its number is left out"));
   }
-  if (::rename(options_.path.c_str(), rotated.c_str()) != 0) {
-    return ErrnoStatus(errno, "rename", options_.path);
+  if (::rename(path_.c_str(), rotated.c_str()) != 0) {
+    return ErrnoStatus(errno, "rename", path_);
   }
   Step("file renamed");
   const int64_t bytes = cursor_.offset;
@@ -124,30 +130,24 @@ absl::Status PredictionsFile::Rotate() {
 }
 
 void PredictionsFile::Wake() {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   wake_ = true;
 }
 
 bool PredictionsFile::WaitUntilCaughtUp(absl::Duration timeout) {
-  struct Target {
-    PredictionsFile* file;
-    int64_t id;
+  const int64_t last = store_.LastRecordId();
+  const auto written = [this, last] {
+    mu_.AssertHeld();
+    return written_id_ >= last;
   };
-  Target target{this, store_.LastRecordId()};
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   wake_ = true;
-  return mu_.AwaitWithTimeout(
-      absl::Condition(
-          +[](Target* t) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-            return t->file->written_id_ >= t->id;
-          },
-          &target),
-      timeout);
+  return mu_.AwaitFor(written, timeout);
 }
 
 void PredictionsFile::Stop(absl::Duration drain) {
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     if (!stopping_) stop_at_ = clock_.SteadyNow() + drain;
     stopping_ = true;
   }
@@ -159,20 +159,15 @@ void PredictionsFile::Loop() {
   while (true) {
     bool stopping = false;
     {
-      absl::MutexLock lock(&mu_);
-      const auto ready =
-          +[](PredictionsFile* f) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-            return f->wake_ || f->stopping_;
-          };
-      const absl::Condition stop_asked(&stopping_);
+      SteadyMutex::Holder lock(&mu_);
       // After a failure only time (or the stop) brings the next try.
-      if (failed && !stopping_) {
-        mu_.AwaitWithTimeout(stop_asked, options_.retry_interval);
-      } else if (!stopping_) {
-        mu_.AwaitWithTimeout(
-            absl::Condition(ready, this),
-            dirty_ ? options_.sync_interval : absl::InfiniteDuration());
-      }
+      const auto ready = [this, failed] {
+        mu_.AssertHeld();
+        return (wake_ && !failed) || stopping_;
+      };
+      mu_.AwaitFor(ready, failed   ? options_.retry_interval
+                          : dirty_ ? options_.sync_interval
+                                   : absl::InfiniteDuration());
       wake_ = false;
       stopping = stopping_;
     }
@@ -198,7 +193,7 @@ absl::Status PredictionsFile::WriteCommitted() {
     if (IsFull(0)) CAMHERD_RETURN_IF_ERROR(Rotate());
     if (cursor_.last_record_id >= last) return absl::OkStatus();
     {
-      absl::MutexLock lock(&mu_);
+      SteadyMutex::Holder lock(&mu_);
       if (stopping_ && clock_.SteadyNow() >= stop_at_) {
         return absl::OkStatus();
       }
@@ -238,7 +233,7 @@ absl::Status PredictionsFile::WriteCommitted() {
       buffer_ = std::string();
     }
     {
-      absl::MutexLock lock(&mu_);
+      SteadyMutex::Holder lock(&mu_);
       written_id_ = reached;
     }
     Step("lines written");

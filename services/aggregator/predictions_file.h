@@ -14,12 +14,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/aggregator/aggregator_metrics.h"
 #include "services/aggregator/prediction_record.h"
 #include "services/aggregator/record_store.h"
 #include "services/common/clock.h"
+#include "services/common/steady_mutex.h"
 
 namespace camherd::aggregator {
 
@@ -39,6 +39,9 @@ namespace camherd::aggregator {
 // synced and the cursor stored before, so that whichever file a crash leaves
 // under the name, the lines go on where they ended. Its time of change is set
 // to the captured_at of its newest record, for retention.
+//
+// Where the name is a link, all this is done where it leads, and the link
+// stays.
 //
 // A file that is deleted, replaced or edited while this runs is noticed before
 // the next line; see predictions_file_recovery.h. A full disk or another error
@@ -109,6 +112,7 @@ class PredictionsFile {
   AggregatorMetrics& metrics_;
 
   // Owned by the writing thread once it runs.
+  std::string path_;  // Where options_.path leads, if it is a link.
   int fd_ = -1;
   PredictionsCursor cursor_;  // What is written; stored when it is synced.
   bool dirty_ = false;        // cursor_ is not stored.
@@ -117,7 +121,7 @@ class PredictionsFile {
   int64_t failures_since_log_ = 0;
   absl::Duration last_failure_log_ = -absl::InfiniteDuration();
 
-  absl::Mutex mu_;
+  SteadyMutex mu_;
   bool wake_ ABSL_GUARDED_BY(mu_) = true;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::Duration stop_at_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();

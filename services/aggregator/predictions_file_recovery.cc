@@ -2,6 +2,7 @@
 #include "services/aggregator/predictions_file_recovery.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/rotated_predictions.h"
@@ -123,15 +125,19 @@ class PredictionsReader {
     if (!S_ISREG(info.st_mode)) {
       return absl::FailedPreconditionError(absl::StrCat(
           path_, " is ", S_ISDIR(info.st_mode) ? "a folder" : "a special file",
-          ", not a regular file"));
+          ", not a regular file; move it away, or set "
+          "aggregator.predictions_file to false"));
     }
     fd_ = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CLOEXEC);
     if (fd_ < 0 && errno == EACCES) {
-      return absl::PermissionDeniedError(
-          absl::StrCat(path_, " cannot be written: it belongs to user ",
-                       info.st_uid, ", this process is of user ", ::geteuid()));
+      return absl::PermissionDeniedError(absl::StrCat(
+          path_, " cannot be read and written: it belongs to user ",
+          info.st_uid, ", this process is of user ", ::geteuid(),
+          absl::StrFormat(", its mode is %04o", info.st_mode & 07777),
+          "; chown or chmod it, or move it away"));
     }
     if (fd_ < 0) return ErrnoStatus(errno, "open", path_);
+    CAMHERD_RETURN_IF_ERROR(Lock());
     if (::fstat(fd_, &info) != 0) return ErrnoStatus(errno, "fstat", path_);
     size_ = info.st_size;
     return true;
@@ -141,6 +147,7 @@ class PredictionsReader {
     if (fd_ >= 0) ::close(fd_);
     fd_ = ::open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (fd_ < 0) return ErrnoStatus(errno, "open", path_);
+    CAMHERD_RETURN_IF_ERROR(Lock());
     size_ = 0;
     return SyncName();
   }
@@ -213,15 +220,19 @@ class PredictionsReader {
     return 0;
   }
 
+  // By the braces, since a line may have bytes that are no UTF-8.
   absl::StatusOr<bool> IsLineForm() {
-    CAMHERD_ASSIGN_OR_RETURN(const std::optional<std::string> first, Line(0));
-    if (first.has_value()) return InspectLine(*first).is_object;
+    CAMHERD_ASSIGN_OR_RETURN(std::optional<std::string> first, Line(0));
+    const bool ended = first.has_value();
     // One line without its end.
-    if (size_ > int64_t{kMaxLine}) return false;
-    CAMHERD_ASSIGN_OR_RETURN(const std::string all, Read(0, size_));
-    absl::string_view text = all;
+    if (!ended) {
+      if (size_ > int64_t{kMaxLine}) return false;
+      CAMHERD_ASSIGN_OR_RETURN(first, Read(0, size_));
+    }
+    absl::string_view text = *first;
     absl::ConsumePrefix(&text, kMark);
-    return absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{");
+    text = absl::StripAsciiWhitespace(text);
+    return absl::StartsWith(text, "{") && (!ended || absl::EndsWith(text, "}"));
   }
 
   // True if the line that ends at the cursor can be the cursor's: its record's,
@@ -288,6 +299,16 @@ class PredictionsReader {
   }
 
  private:
+  // The lock of the data folder does not keep out a service on another folder
+  // from where a link leads to the same file.
+  absl::Status Lock() {
+    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+      return absl::OkStatus();
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat(path_, " is locked: another process writes it"));
+  }
+
   absl::StatusOr<std::string> Read(int64_t offset, int64_t length) {
     std::string data(static_cast<size_t>(length), '\0');
     size_t done = 0;

@@ -49,6 +49,8 @@ struct StoredRecord {
 
 struct RecordFilter {
   std::string camera_id = {};
+  // Empty: any.
+  std::vector<std::string> camera_ids = {};
   std::string class_name = {};
   std::string complaint_type = {};
   std::string session_id = {};

@@ -71,10 +71,9 @@ void Retention::Start() {
 
 void Retention::Stop() {
   {
-    const std::lock_guard<std::mutex> lock(mu_);
+    SteadyMutex::Holder lock(&mu_);
     stopping_ = true;
   }
-  wake_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -141,9 +140,12 @@ bool Retention::GoOn(absl::Duration start, bool gentle) {
 }
 
 bool Retention::Wait(absl::Duration duration) {
-  std::unique_lock<std::mutex> lock(mu_);
-  return !wake_.wait_for(lock, absl::ToChronoNanoseconds(duration),
-                         [this] { return stopping_; });
+  SteadyMutex::Holder lock(&mu_);
+  const auto stopping = [this] {
+    mu_.AssertHeld();
+    return stopping_;
+  };
+  return !mu_.AwaitFor(stopping, duration);
 }
 
 absl::Status Retention::Measure(Run& run) {
@@ -162,6 +164,9 @@ absl::Status Retention::RemoveFile(Run& run, RemovalReason reason) {
   if (::unlink(file.path.c_str()) != 0 && errno != ENOENT) {
     return ErrnoStatus(errno, "unlink", file.path);
   }
+  // Before the next: after a power cut that one must not be the only one gone.
+  CAMHERD_RETURN_IF_ERROR(
+      SyncDir(file.path.substr(0, file.path.rfind('/') + 1)));
   run.files.erase(run.files.begin());
   ++run.prediction_files;
   run.bytes += file.bytes;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -15,6 +14,7 @@
 #include "services/aggregator/record_store.h"
 #include "services/aggregator/rotated_predictions.h"
 #include "services/common/clock.h"
+#include "services/common/steady_mutex.h"
 
 namespace camherd::aggregator {
 
@@ -86,11 +86,8 @@ class Retention {
   Clock& clock_;
   AggregatorMetrics& metrics_;
 
-  // Wakes Wait. Not an absl::Mutex: its timeouts go by the wall clock, so a
-  // host whose clock is set back would remove nothing for as long.
-  std::mutex mu_;
-  std::condition_variable wake_;
-  bool stopping_ = false;  // Guarded by mu_.
+  SteadyMutex mu_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 
   std::thread thread_;
 };

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <system_error>
 
@@ -12,13 +13,33 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "services/common/file.h"
 
 namespace camherd::aggregator {
 
+absl::StatusOr<std::string> FollowLinks(const std::string& path) {
+  // As many as Linux follows.
+  constexpr int kMaxLinks = 40;
+  std::filesystem::path at = path;
+  std::error_code error;
+  for (int links = 0; links < kMaxLinks; ++links) {
+    const std::filesystem::path leads =
+        std::filesystem::read_symlink(at, error);
+    // Neither a link nor anything else is there.
+    if (error.value() == EINVAL || error.value() == ENOENT) return at.string();
+    if (error) return ErrnoStatus(error.value(), "readlink", at.string());
+    at = at.parent_path() / leads;
+  }
+  return ErrnoStatus(ELOOP, "readlink", path);
+}
+
 std::vector<RotatedPredictions> ListRotatedPredictions(
     const std::string& path) {
-  const std::filesystem::path live(path);
-  const std::string prefix = absl::StrCat(live.stem().string(), "-");
+  const std::filesystem::path live(FollowLinks(path).value_or(path));
+  const std::string file_name = live.filename().string();
+  // As RotatedFile makes them.
+  const std::string prefix =
+      absl::StrCat(absl::StripSuffix(file_name, ".json"), "-");
   std::vector<RotatedPredictions> files;
   std::error_code error;
   for (std::filesystem::directory_iterator it(live.parent_path(), error), end;

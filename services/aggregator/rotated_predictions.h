@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
 namespace camherd::aggregator {
@@ -19,8 +20,12 @@ struct RotatedPredictions {
   absl::Time newest;
 };
 
-// Those beside `path` (predictions.json), in order of their numbers; none
-// where the folder cannot be read.
+// Where `path` leads if it is a symbolic link, over further ones; else `path`.
+// What is there need not exist. kInternal: the links lead round.
+absl::StatusOr<std::string> FollowLinks(const std::string& path);
+
+// Those beside `path` (predictions.json), or beside the file that it leads to,
+// in order of their numbers; none where the folder cannot be read.
 std::vector<RotatedPredictions> ListRotatedPredictions(const std::string& path);
 
 }  // namespace camherd::aggregator

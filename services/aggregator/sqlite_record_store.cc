@@ -12,7 +12,11 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/removed_batches.h"
 #include "services/aggregator/sqlite_record_store_schema.h"
@@ -32,9 +36,38 @@ constexpr char kSetup[] =
 // Of 16 KiB: what one step of shrinking gives back.
 constexpr int64_t kShrinkPages = 64;
 
+// Records in an index that are counted before a list is made: 0.3 ms.
+constexpr int64_t kMaxCounted = 4096;
+
+// Record ids that are looked through at a time: 5 ms.
+constexpr int64_t kSearchStep = 10000;
+
 std::string BatchName(const v1::Record& record) {
   return absl::StrCat("batch ", record.batch_seq(), " of session ",
                       record.session_id());
+}
+
+// The batch that a picture's name tells of, as PictureName makes it.
+struct PictureBatch {
+  std::string session_id;
+  int64_t batch_seq = 0;
+};
+
+std::optional<PictureBatch> BatchOfPicture(absl::string_view path) {
+  absl::string_view name = path.substr(path.rfind('/') + 1);
+  std::vector<absl::string_view> parts = absl::StrSplit(name, '_');
+  int32_t frame = 0;
+  PictureBatch batch;
+  // <session>_<seq>_<frame>_<hash>.jpg; a session may have underscores.
+  if (parts.size() < 4 || !absl::ConsumeSuffix(&parts.back(), ".jpg") ||
+      parts.back().size() != 8 ||
+      !absl::SimpleAtoi(parts[parts.size() - 2], &frame) ||
+      !absl::SimpleAtoi(parts[parts.size() - 3], &batch.batch_seq)) {
+    return std::nullopt;
+  }
+  parts.resize(parts.size() - 3);
+  batch.session_id = absl::StrJoin(parts, "_");
+  return batch;
 }
 
 // Reads the message in a column; `name` tells which it is.
@@ -47,7 +80,34 @@ absl::Status Parse(const SqliteDb::Row& row, int column, absl::string_view name,
   return absl::DataLossError(absl::StrCat(name, " cannot be read"));
 }
 
+// Ids need no escapes.
+std::string JsonArray(const std::vector<std::string>& ids) {
+  if (ids.empty()) return "[]";
+  return absl::StrCat("[\"", absl::StrJoin(ids, "\",\""), "\"]");
+}
+
 }  // namespace
+
+class SqliteRecordStore::Claim {
+ public:
+  Claim(SqliteRecordStore& store, std::vector<std::string> paths)
+      : store_(store), paths_(std::move(paths)) {
+    absl::MutexLock lock(&store_.claims_mu_);
+    store_.claims_.insert(paths_.begin(), paths_.end());
+  }
+  ~Claim() {
+    absl::MutexLock lock(&store_.claims_mu_);
+    for (const std::string& path : paths_) {
+      store_.claims_.erase(store_.claims_.find(path));
+    }
+  }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+
+ private:
+  SqliteRecordStore& store_;
+  const std::vector<std::string> paths_;
+};
 
 SqliteRecordStore::SqliteRecordStore(const Options& options, Clock& clock)
     : options_(options), clock_(clock) {}
@@ -65,6 +125,7 @@ absl::StatusOr<std::unique_ptr<SqliteRecordStore>> SqliteRecordStore::Create(
     CAMHERD_RETURN_IF_ERROR(store->RemoveDoomed());
   }
   store->committer_ = std::thread([s = store.get()] { s->CommitLoop(); });
+  store->sweeper_ = std::thread([s = store.get()] { s->SweepPictures(); });
   return store;
 }
 
@@ -89,6 +150,8 @@ SqliteRecordStore::~SqliteRecordStore() {
     closed_ = true;
   }
   if (committer_.joinable()) committer_.join();
+  stop_sweep_ = true;
+  if (sweeper_.joinable()) sweeper_.join();
 }
 
 absl::Status SqliteRecordStore::Open() {
@@ -132,9 +195,57 @@ absl::StatusOr<std::optional<AppendResult>> SqliteRecordStore::FindBatch(
   return known;
 }
 
+std::string SqliteRecordStore::PathOf(const Pending& pending,
+                                      const Picture& picture) {
+  const v1::Record& record = pending.record.record;
+  return absl::StrCat(
+      pending.folder, "/",
+      PictureName(record.session_id(), record.batch_seq(), picture.frame_index,
+                  record.frames(picture.frame_index).sha256()));
+}
+
+bool SqliteRecordStore::IsUnnamed(const std::string& path) {
+  const std::optional<PictureBatch> batch = BatchOfPicture(path);
+  if (!batch.has_value()) return false;
+  absl::MutexLock lock(&reader_mu_);
+  bool named = false;
+  const absl::Status asked = reader_->Query(
+      "SELECT 1 FROM batches b JOIN pictures p ON p.record_id=b.record_id "
+      "WHERE b.session_id=? AND b.batch_seq=? AND p.path=?",
+      [&](const SqliteDb::Row&) { named = true; }, batch->session_id,
+      batch->batch_seq, path);
+  return asked.ok() && !named;
+}
+
+void SqliteRecordStore::SweepPictures() {
+  int64_t removed = 0;
+  pictures_->ForEach([&](const std::string& path) {
+    if (stop_sweep_) return false;
+    if (!IsUnnamed(path)) return true;
+    Step("unnamed picture found");
+    absl::MutexLock lock(&claims_mu_);
+    // Its batch may be coming again, or be recorded by now.
+    if (claims_.count(path) == 0 && IsUnnamed(path) &&
+        pictures_->Remove({path}).ok()) {
+      ++removed;
+    }
+    return true;
+  });
+  if (removed > 0) {
+    LogWarning("pictures without a record removed, as a crash leaves them",
+               {{"pictures", removed}});
+  }
+  Step("pictures swept");
+}
+
 absl::Status SqliteRecordStore::WritePictures(Pending& pending) {
   const v1::Record& record = pending.record.record;
   pending.folder = PictureFolder(FromProto(record.captured_at()));
+  std::vector<std::string> paths;
+  for (const Picture& picture : pending.record.pictures) {
+    paths.push_back(PathOf(pending, picture));
+  }
+  pending.claim = std::make_unique<Claim>(*this, std::move(paths));
   for (const Picture& picture : pending.record.pictures) {
     const std::string name = PictureName(
         record.session_id(), record.batch_seq(), picture.frame_index,
@@ -157,7 +268,8 @@ void SqliteRecordStore::Append(NewRecord record, AppendDone done) {
   Pending pending{.record = std::move(record),
                   .folder = "",
                   .done = std::move(done),
-                  .result = absl::UnknownError("")};
+                  .result = absl::UnknownError(""),
+                  .claim = nullptr};
   const absl::Status written = WritePictures(pending);
   if (!written.ok()) return pending.done(written);
   Step("pictures written");
@@ -247,19 +359,12 @@ absl::StatusOr<AppendResult> SqliteRecordStore::Insert(Pending& pending) {
   CAMHERD_ASSIGN_OR_RETURN(const std::optional<AppendResult> known,
                            FindBatch(*writer_, pending.record));
   const v1::Record& record = pending.record.record;
-  const auto path_of = [&](const Picture& picture) {
-    return absl::StrCat(
-        pending.folder, "/",
-        PictureName(record.session_id(), record.batch_seq(),
-                    picture.frame_index,
-                    record.frames(picture.frame_index).sha256()));
-  };
   if (known.has_value()) {
     // It came, was recorded by another call and removed, all since this call
     // looked: its pictures are nobody's.
     for (const Picture& picture : pending.record.pictures) {
       if (known->record_id != 0) break;
-      CAMHERD_RETURN_IF_ERROR(Doom(path_of(picture)));
+      CAMHERD_RETURN_IF_ERROR(Doom(PathOf(pending, picture)));
       doomed_ = true;
     }
     return *known;
@@ -280,7 +385,7 @@ absl::StatusOr<AppendResult> SqliteRecordStore::Insert(Pending& pending) {
   for (const Picture& picture : pending.record.pictures) {
     CAMHERD_RETURN_IF_ERROR(
         writer_->Run("INSERT INTO pictures VALUES(?,?,?,?)", result.record_id,
-                     picture.frame_index, path_of(picture),
+                     picture.frame_index, PathOf(pending, picture),
                      static_cast<int64_t>(picture.jpeg.size())));
   }
   CAMHERD_RETURN_IF_ERROR(writer_->Run(
@@ -363,62 +468,119 @@ absl::StatusOr<StoredRecord> SqliteRecordStore::GetRecord(int64_t record_id) {
   return stored;
 }
 
+// A list in the order of capture from which records are looked up, and the
+// condition that makes it one.
+struct SqliteRecordStore::ListIndex {
+  absl::string_view table;
+  absl::string_view condition;
+};
+
+absl::StatusOr<SqliteRecordStore::ListIndex> SqliteRecordStore::ShortestIndex(
+    const RecordFilter& filter, const std::string& common) {
+  std::vector<ListIndex> indexes;
+  if (!filter.session_id.empty()) {
+    indexes.push_back({"records", "k.session_id=?6"});
+  }
+  if (!filter.complaint_type.empty()) {
+    indexes.push_back({"complaints", "k.complaint_type=?4"});
+  }
+  if (!filter.class_name.empty()) {
+    indexes.push_back({"detections", "k.class_name=?3"});
+  }
+  if (indexes.empty()) return ListIndex{"records", "true"};
+  // The last one is taken unasked where the others are long.
+  ListIndex shortest = indexes.back();
+  int64_t least = kMaxCounted;
+  for (const ListIndex& index : indexes) {
+    if (indexes.size() == 1) break;
+    int64_t count = 0;
+    CAMHERD_RETURN_IF_ERROR(QueryList(
+        absl::StrCat("SELECT count(*) FROM (SELECT 1 FROM ", index.table,
+                     " k WHERE ", index.condition, common, " LIMIT ?9)"),
+        filter, std::nullopt, least, [&](const SqliteDb::Row& row) {
+          count = row.Int(0);
+          return absl::OkStatus();
+        }));
+    if (count < least) {
+      least = count;
+      shortest = index;
+    }
+  }
+  return shortest;
+}
+
+absl::Status SqliteRecordStore::QueryList(
+    const std::string& sql, const RecordFilter& filter,
+    std::optional<RecordPosition> after, int64_t limit,
+    absl::FunctionRef<absl::Status(const SqliteDb::Row&)> visit) {
+  const RecordPosition position = after.value_or(RecordPosition{});
+  return reader_->Query(sql, visit, absl::ToUnixMicros(filter.since),
+                        absl::ToUnixMicros(filter.until), filter.class_name,
+                        filter.complaint_type, filter.camera_id,
+                        filter.session_id, position.captured_us,
+                        position.record_id, limit,
+                        JsonArray(filter.camera_ids));
+}
+
 absl::StatusOr<std::vector<v1::Record>> SqliteRecordStore::ListRecords(
     const RecordFilter& filter, std::optional<RecordPosition> after,
     int limit) {
-  // `k` is the narrowest list that is in the order asked for; records are
-  // looked up from it.
-  std::string from = "records k";
-  std::string where = "k.captured_us >= ?1 AND k.captured_us < ?2";
-  if (!filter.class_name.empty()) {
-    from = "detections k";
-    absl::StrAppend(&where, " AND k.class_name=?3");
-  } else if (!filter.complaint_type.empty()) {
-    from = "complaints k";
-    absl::StrAppend(&where, " AND k.complaint_type=?4");
+  std::string common = " AND k.captured_us >= ?1 AND k.captured_us < ?2";
+  if (!filter.camera_id.empty()) {
+    absl::StrAppend(&common, " AND k.camera_id=?5");
   }
-  if (from != "records k") {
-    absl::StrAppend(&from, " CROSS JOIN records r ON r.record_id=k.record_id");
+  if (!filter.camera_ids.empty()) {
+    absl::StrAppend(&common,
+                    " AND k.camera_id IN (SELECT value FROM json_each(?10))");
   }
-  const absl::string_view r = from == "records k" ? "k" : "r";
-  if (!filter.class_name.empty() && !filter.complaint_type.empty()) {
+  if (after.has_value()) {
+    absl::StrAppend(&common, " AND (k.captured_us, k.record_id) < (?7, ?8)");
+  }
+  absl::MutexLock lock(&reader_mu_);
+  CAMHERD_ASSIGN_OR_RETURN(const ListIndex index,
+                           ShortestIndex(filter, common));
+  std::string where = absl::StrCat(index.condition, common);
+  const bool is_records = index.table == "records";
+  if (!filter.session_id.empty() && !is_records) {
+    absl::StrAppend(&where, " AND r.session_id=?6");
+  }
+  if (!filter.class_name.empty() && index.table != "detections") {
+    absl::StrAppend(&where,
+                    " AND EXISTS(SELECT 1 FROM detections d WHERE "
+                    "d.class_name=?3 AND d.captured_us=k.captured_us AND "
+                    "d.record_id=k.record_id)");
+  }
+  if (!filter.complaint_type.empty() && index.table != "complaints") {
     absl::StrAppend(&where,
                     " AND EXISTS(SELECT 1 FROM complaints c WHERE "
                     "c.complaint_type=?4 AND c.captured_us=k.captured_us AND "
                     "c.record_id=k.record_id)");
   }
-  if (!filter.camera_id.empty()) {
-    absl::StrAppend(&where, " AND k.camera_id=?5");
-  }
-  if (!filter.session_id.empty()) {
-    absl::StrAppend(&where, " AND ", r, ".session_id=?6");
-  }
-  if (after.has_value()) {
-    absl::StrAppend(&where, " AND (k.captured_us, k.record_id) < (?7, ?8)");
-  }
-  absl::MutexLock lock(&reader_mu_);
   std::vector<v1::Record> records;
-  const RecordPosition position = after.value_or(RecordPosition{});
-  CAMHERD_RETURN_IF_ERROR(reader_->Query(
-      absl::StrCat("SELECT ", r, ".record_id, ", r, ".recorded_us, ", r,
-                   ".record FROM ", from, " WHERE ", where,
-                   " ORDER BY k.captured_us DESC, k.record_id DESC LIMIT ?9"),
-      [&](const SqliteDb::Row& row) -> absl::Status {
+  CAMHERD_RETURN_IF_ERROR(QueryList(
+      absl::StrCat(
+          "SELECT r.record_id, r.recorded_us, r.record FROM ", index.table,
+          " k CROSS JOIN records r ON r.record_id=k.record_id WHERE ", where,
+          " ORDER BY k.captured_us DESC, k.record_id DESC LIMIT ?9"),
+      filter, after, limit, [&](const SqliteDb::Row& row) -> absl::Status {
         reader_mu_.AssertHeld();
         CAMHERD_ASSIGN_OR_RETURN(StoredRecord stored, ReadRow(row));
         records.push_back(std::move(stored.record));
         return absl::OkStatus();
-      },
-      absl::ToUnixMicros(filter.since), absl::ToUnixMicros(filter.until),
-      filter.class_name, filter.complaint_type, filter.camera_id,
-      filter.session_id, position.captured_us, position.record_id, limit));
+      }));
   return records;
 }
 
 absl::StatusOr<std::vector<StoredRecord>> SqliteRecordStore::RecordsAfter(
     const RecordFilter& filter, int64_t record_id, int limit) {
-  std::string where = "record_id>?1 AND captured_us >= ?2 AND captured_us < ?3";
+  std::string where =
+      "record_id>?1 AND record_id<=?9 AND captured_us >= ?2 AND "
+      "captured_us < ?3";
   if (!filter.camera_id.empty()) absl::StrAppend(&where, " AND camera_id=?4");
+  if (!filter.camera_ids.empty()) {
+    absl::StrAppend(&where,
+                    " AND camera_id IN (SELECT value FROM json_each(?10))");
+  }
   if (!filter.session_id.empty()) absl::StrAppend(&where, " AND session_id=?5");
   if (!filter.class_name.empty()) {
     absl::StrAppend(&where,
@@ -430,21 +592,30 @@ absl::StatusOr<std::vector<StoredRecord>> SqliteRecordStore::RecordsAfter(
                     " AND EXISTS(SELECT 1 FROM complaints c WHERE "
                     "c.record_id=k.record_id AND c.complaint_type=?7)");
   }
-  absl::MutexLock lock(&reader_mu_);
+  const std::string sql = absl::StrCat(
+      "SELECT record_id, recorded_us, record FROM records k WHERE ", where,
+      " ORDER BY record_id LIMIT ?8");
   std::vector<StoredRecord> records;
-  CAMHERD_RETURN_IF_ERROR(reader_->Query(
-      absl::StrCat(
-          "SELECT record_id, recorded_us, record FROM records k WHERE ", where,
-          " ORDER BY record_id LIMIT ?8"),
-      [&](const SqliteDb::Row& row) -> absl::Status {
-        reader_mu_.AssertHeld();
-        CAMHERD_ASSIGN_OR_RETURN(StoredRecord stored, ReadRow(row));
-        records.push_back(std::move(stored));
-        return absl::OkStatus();
-      },
-      record_id, absl::ToUnixMicros(filter.since),
-      absl::ToUnixMicros(filter.until), filter.camera_id, filter.session_id,
-      filter.class_name, filter.complaint_type, limit));
+  const int64_t last = LastRecordId();
+  // In steps, so that other readers need not wait for the end of a long search.
+  for (int64_t from = record_id;
+       from < last && static_cast<int>(records.size()) < limit;
+       from += kSearchStep) {
+    absl::MutexLock lock(&reader_mu_);
+    CAMHERD_RETURN_IF_ERROR(reader_->Query(
+        sql,
+        [&](const SqliteDb::Row& row) -> absl::Status {
+          reader_mu_.AssertHeld();
+          CAMHERD_ASSIGN_OR_RETURN(StoredRecord stored, ReadRow(row));
+          records.push_back(std::move(stored));
+          return absl::OkStatus();
+        },
+        from, absl::ToUnixMicros(filter.since),
+        absl::ToUnixMicros(filter.until), filter.camera_id, filter.session_id,
+        filter.class_name, filter.complaint_type,
+        limit - static_cast<int>(records.size()), from + kSearchStep,
+        JsonArray(filter.camera_ids)));
+  }
   return records;
 }
 

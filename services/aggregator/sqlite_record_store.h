@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +33,8 @@ namespace camherd::aggregator {
 // Order of a record: pictures written and synced, their folders synced, row
 // committed, done called. A crash before the commit leaves at most pictures no
 // row names; the batch comes again and puts the same files in their place.
+// Those whose batch does not are removed after a start, by a thread that ends
+// then.
 //
 // Removal goes the other way: the rows and, in the same commit, the paths of
 // their files into doomed_files; then the files; then, with the next commit,
@@ -48,8 +51,9 @@ class SqliteRecordStore : public RecordStore {
     // Records in one transaction.
     size_t max_group = 128;
     // Seams for tests: told the name of each step done ("pictures written",
-    // "group inserted", "group committed", "rows removed", "files removed"),
-    // and PictureFiles::Options::sync.
+    // "group inserted", "group committed", "rows removed", "files removed",
+    // "unnamed picture found", "pictures swept"), and
+    // PictureFiles::Options::sync.
     std::function<void(absl::string_view step)> step_hook = nullptr;
     std::function<int(int fd)> sync = nullptr;
     // Told the size of each group committed.
@@ -93,12 +97,15 @@ class SqliteRecordStore : public RecordStore {
   absl::StatusOr<bool> Shrink() override;
 
  private:
+  // Keeps the pictures of a record under way from SweepPictures.
+  class Claim;
   // A record whose pictures are on disk and that waits for its row.
   struct Pending {
     NewRecord record;
     std::string folder;
     AppendDone done;
     absl::StatusOr<AppendResult> result;
+    std::unique_ptr<Claim> claim;
   };
 
   SqliteRecordStore(const Options& options, Clock& clock);
@@ -109,6 +116,8 @@ class SqliteRecordStore : public RecordStore {
   absl::StatusOr<std::optional<AppendResult>> FindBatch(
       SqliteDb& db, const NewRecord& record);
   absl::Status WritePictures(Pending& pending);
+  // Below the data folder.
+  static std::string PathOf(const Pending& pending, const Picture& picture);
   void CommitLoop();
   void CommitGroup(std::vector<Pending>& group);
   absl::Status CommitRows(std::vector<Pending>& group);
@@ -132,6 +141,23 @@ class SqliteRecordStore : public RecordStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_);
   // Removes all files whose rows were removed.
   absl::Status RemoveDoomed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(removal_mu_);
+  struct ListIndex;
+  // The index that has the fewest records of the filter; beyond some thousands
+  // they are all the same. `common`: what holds whichever it is.
+  absl::StatusOr<ListIndex> ShortestIndex(const RecordFilter& filter,
+                                          const std::string& common)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_);
+  // Parameters ?1 to ?10: since, until, class, complaint, camera, session, the
+  // two of `after`, limit, cameras.
+  absl::Status QueryList(
+      const std::string& sql, const RecordFilter& filter,
+      std::optional<RecordPosition> after, int64_t limit,
+      absl::FunctionRef<absl::Status(const SqliteDb::Row&)> visit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_);
+  // Removes the pictures that no row names and no record under way.
+  void SweepPictures();
+  // False also for what is no picture of ours.
+  bool IsUnnamed(const std::string& path);
   absl::StatusOr<StoredRecord> ReadRow(const SqliteDb::Row& row)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_);
   void Step(absl::string_view step) {
@@ -145,6 +171,12 @@ class SqliteRecordStore : public RecordStore {
 
   absl::Mutex writer_mu_;
   std::unique_ptr<SqliteDb> writer_ ABSL_GUARDED_BY(writer_mu_);
+
+  // Before reader_mu_.
+  absl::Mutex claims_mu_;
+  // Paths below the data folder; two calls may be at one batch.
+  std::multiset<std::string> claims_ ABSL_GUARDED_BY(claims_mu_);
+  std::atomic<bool> stop_sweep_{false};
 
   absl::Mutex reader_mu_;
   std::unique_ptr<SqliteDb> reader_ ABSL_GUARDED_BY(reader_mu_);
@@ -162,6 +194,7 @@ class SqliteRecordStore : public RecordStore {
   bool closed_ ABSL_GUARDED_BY(queue_mu_) = false;
 
   std::thread committer_;
+  std::thread sweeper_;
 };
 
 }  // namespace camherd::aggregator

@@ -14,8 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "services/common/status_macros.h"
+#include "services/common/steady_mutex.h"
 
 namespace camherd::capture {
 namespace {
@@ -92,7 +92,12 @@ class Lookup {
 
   // True once there is an answer, at the latest after `timeout`.
   bool WaitFor(absl::Duration timeout) {
-    return done_.WaitForNotificationWithTimeout(timeout);
+    SteadyMutex::Holder lock(&mu_);
+    const auto done = [this] {
+      mu_.AssertHeld();
+      return done_;
+    };
+    return mu_.AwaitFor(done, timeout);
   }
   // REQUIRES: there is an answer.
   int error() const { return error_; }
@@ -103,13 +108,15 @@ class Lookup {
     addrinfo hints = {};
     hints.ai_socktype = SOCK_STREAM;
     error_ = getaddrinfo(host_.c_str(), nullptr, &hints, &result_);
-    done_.Notify();
+    SteadyMutex::Holder lock(&mu_);
+    done_ = true;
   }
 
   const std::string host_;
   int error_ = 0;
   addrinfo* result_ = nullptr;
-  absl::Notification done_;
+  SteadyMutex mu_;
+  bool done_ ABSL_GUARDED_BY(mu_) = false;
   // Last, since it uses all of the above.
   std::thread thread_;
 };

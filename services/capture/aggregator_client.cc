@@ -13,9 +13,11 @@ namespace {
 
 class AggregatorClient : public AggregatorPeer {
  public:
-  explicit AggregatorClient(const std::string& target)
+  AggregatorClient(const std::string& target, const GrpcSecurity& security)
       : target_(target),
-        cameras_(v1::AggregatorService::NewStub(MakeChannel(target))) {}
+        security_(security),
+        cameras_(
+            v1::AggregatorService::NewStub(MakeChannel(target, security))) {}
 
   absl::StatusOr<v1::RenderGridResponse> RenderGrid(
       const v1::RenderGridHeader& header, const std::vector<v1::Frame>& frames,
@@ -26,7 +28,8 @@ class AggregatorClient : public AggregatorPeer {
     v1::RenderGridResponse response;
     // Over a connection of its own: after an outage the other one, which is
     // asked for cameras all the time, pauses for seconds before it connects.
-    const auto stub = v1::AggregatorService::NewStub(MakeChannel(target_));
+    const auto stub =
+        v1::AggregatorService::NewStub(MakeChannel(target_, security_));
     const auto writer = stub->RenderGrid(&context, &response);
     v1::RenderGridRequest request;
     *request.mutable_header() = header;
@@ -57,6 +60,7 @@ class AggregatorClient : public AggregatorPeer {
 
  private:
   const std::string target_;
+  const GrpcSecurity security_;
   const std::unique_ptr<v1::AggregatorService::Stub> cameras_;
   CallRegistry calls_;
 };
@@ -64,8 +68,8 @@ class AggregatorClient : public AggregatorPeer {
 }  // namespace
 
 std::unique_ptr<AggregatorPeer> MakeAggregatorClient(
-    const std::string& target) {
-  return std::make_unique<AggregatorClient>(target);
+    const std::string& target, const GrpcSecurity& security) {
+  return std::make_unique<AggregatorClient>(target, security);
 }
 
 }  // namespace camherd::capture

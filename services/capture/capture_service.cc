@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "services/capture/probe_request.h"
 #include "services/common/grpc_status.h"
+#include "services/common/grpc_watch.h"
 #include "services/common/retry_delay.h"
 
 namespace camherd::capture {
@@ -201,6 +202,13 @@ grpc::ServerUnaryReactor* CaptureGrpcService::GetGrid(
     v1::GetGridResponse* response) {
   return Call<&StreamSupervisor::GetGrid>("GetGrid", context, request,
                                           response);
+}
+
+grpc::ServerWriteReactor<v1::WatchStreamsResponse>*
+CaptureGrpcService::WatchStreams(grpc::CallbackServerContext* context,
+                                 const v1::WatchStreamsRequest* request) {
+  return GrpcWatch<v1::WatchStreamsResponse>::Start(
+      context, supervisor_.events(), *request);
 }
 
 grpc::ServerWriteReactor<v1::ProbeSourceResponse>*

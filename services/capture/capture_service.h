@@ -19,8 +19,6 @@ namespace camherd::capture {
 // not run. Probes, which take up to a minute, have threads of their own and
 // never wait for one.
 //
-// WatchStreams is not built yet: UNIMPLEMENTED.
-//
 // `Stop` is called after the server has stopped; it may be called twice.
 class CaptureGrpcService : public v1::CaptureService::CallbackService {
  public:
@@ -69,6 +67,9 @@ class CaptureGrpcService : public v1::CaptureService::CallbackService {
   grpc::ServerUnaryReactor* GetGrid(grpc::CallbackServerContext* context,
                                     const v1::GetGridRequest* request,
                                     v1::GetGridResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchStreamsResponse>* WatchStreams(
+      grpc::CallbackServerContext* context,
+      const v1::WatchStreamsRequest* request) override;
   grpc::ServerWriteReactor<v1::ProbeSourceResponse>* ProbeSource(
       grpc::CallbackServerContext* context,
       const v1::ProbeSourceRequest* request) override;

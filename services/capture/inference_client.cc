@@ -20,8 +20,8 @@ constexpr size_t kMaxFrameBytes = 19 << 20;
 
 class InferenceClient : public InferencePeer {
  public:
-  explicit InferenceClient(const std::string& target)
-      : stub_(v1::InferenceService::NewStub(MakeChannel(target))) {}
+  InferenceClient(const std::string& target, const GrpcSecurity& security)
+      : stub_(v1::InferenceService::NewStub(MakeChannel(target, security))) {}
 
   absl::Status PrepareModel(const std::string& model,
                             absl::Duration timeout) override {
@@ -131,8 +131,9 @@ class InferenceClient : public InferencePeer {
 
 }  // namespace
 
-std::unique_ptr<InferencePeer> MakeInferenceClient(const std::string& target) {
-  return std::make_unique<InferenceClient>(target);
+std::unique_ptr<InferencePeer> MakeInferenceClient(
+    const std::string& target, const GrpcSecurity& security) {
+  return std::make_unique<InferenceClient>(target, security);
 }
 
 }  // namespace camherd::capture

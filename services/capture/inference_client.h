@@ -5,10 +5,12 @@
 #include <string>
 
 #include "services/capture/peers.h"
+#include "services/common/grpc_security.h"
 
 namespace camherd::capture {
 
 // The inference service over gRPC. `target` as MakeChannel takes it.
-std::unique_ptr<InferencePeer> MakeInferenceClient(const std::string& target);
+std::unique_ptr<InferencePeer> MakeInferenceClient(
+    const std::string& target, const GrpcSecurity& security = {});
 
 }  // namespace camherd::capture

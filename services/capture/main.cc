@@ -17,9 +17,11 @@
 #include "services/capture/process_prober.h"
 #include "services/capture/process_workers.h"
 #include "services/capture/source_probe.h"
+#include "services/capture/spool_layout.h"
 #include "services/capture/stream_store.h"
 #include "services/capture/stream_supervisor.h"
 #include "services/capture/worker_process.h"
+#include "services/common/audit_log.h"
 #include "services/common/child_process.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
@@ -47,16 +49,24 @@ absl::StatusOr<std::unique_ptr<SourceProber>> MakeProber(
       MakeLibavPacketSources(policy, clock), clock);
 }
 
-absl::Status Run(const CaptureConfig& config) {
+absl::Status Run(const CaptureConfig& config, const ServiceArgs& args) {
   Clock& clock = Clock::Real();
   // The truth first: it also keeps a second service out of the folder.
   CAMHERD_RETURN_IF_ERROR(MakeDirs(config.store.data_dir));
   CAMHERD_ASSIGN_OR_RETURN(const auto store, StreamStore::Open(config.store));
+  for (const std::string& folder : {SpoolRoot(config.store.data_dir),
+                                    BrightestRoot(config.store.data_dir)}) {
+    // A disk that is full costs samples, not the start.
+    if (const absl::Status made = MakeDirs(folder);
+        !made.ok() && !absl::IsResourceExhausted(made)) {
+      return made;
+    }
+  }
   CAMHERD_ASSIGN_OR_RETURN(const auto exporter,
                            MetricsExporter::Create(config.metrics_listen));
   CaptureMetrics metrics(*exporter, config.per_camera_metrics);
-  const auto inference = MakeInferenceClient(config.inference);
-  const auto aggregator = MakeAggregatorClient(config.aggregator);
+  const auto inference = MakeInferenceClient(config.inference, args.grpc);
+  const auto aggregator = MakeAggregatorClient(config.aggregator, args.grpc);
   StreamSupervisor supervisor(config.supervisor, *store, *inference,
                               *aggregator, &metrics, clock);
 
@@ -80,9 +90,18 @@ absl::Status Run(const CaptureConfig& config) {
   const CaptureGrpcService::Options service_options = {
       .probes = static_cast<size_t>(config.max_probes)};
   CaptureGrpcService service(service_options, supervisor, prober, &metrics);
-  const auto server = GrpcServer::Start(
-      {.listen = config.listen, .reflection = config.reflection}, {&service},
-      {"camherd.v1.CaptureService"});
+  AuditLog audit({.path = args.audit_file,
+                  .service = "capture",
+                  .counted = exporter->AuditCounter()},
+                 clock);
+  const auto server =
+      GrpcServer::Start({.listen = config.listen,
+                         .reflection = config.reflection,
+                         .security = args.grpc,
+                         .audit = &audit,
+                         .audited = {"StartStream", "StopStream",
+                                     "UpdateStream", "DeleteStream"}},
+                        {&service}, {"camherd.v1.CaptureService"});
   if (!server.ok()) {
     supervisor.Shutdown();
     return server.status();
@@ -98,6 +117,7 @@ absl::Status Run(const CaptureConfig& config) {
   supervisor.WatchReadiness(nullptr);
   (*server)->SetServing(false);
   clock.SleepFor(config.not_ready_delay);
+  supervisor.StopWatches();
   (*server)->Stop(config.drain);
   service.Stop();
   supervisor.Shutdown();
@@ -137,7 +157,7 @@ int Main(int argc, char** argv) {
   }
   LogInfo("configuration",
           {{"capture", absl::StrJoin(config->effective, " ")}});
-  if (absl::Status status = Run(*config); !status.ok()) {
+  if (absl::Status status = Run(*config, args); !status.ok()) {
     LogError("start failed", {{"status", status}});
     return 1;
   }

@@ -16,6 +16,12 @@
 #include "services/common/log.h"
 
 namespace camherd::capture {
+namespace {
+
+// Fewer are kept in reserve, for the store and what is under way.
+constexpr fsfilcnt_t kMinInodes = 32;
+
+}  // namespace
 
 absl::Status LinkFile(const std::string& from, const std::string& to) {
   if (link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
@@ -57,6 +63,12 @@ absl::StatusOr<int64_t> FreeBytes(const std::string& path) {
   struct statvfs info = {};
   if (statvfs(path.c_str(), &info) != 0) {
     return ErrnoStatus(errno, "statvfs", path);
+  }
+  // Some file systems have no such table.
+  if (info.f_files > 0 && info.f_favail < kMinInodes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the table of inodes is full: ", info.f_favail,
+        " more files can be made, ", kMinInodes, " are kept in reserve"));
   }
   return static_cast<int64_t>(info.f_bavail) *
          static_cast<int64_t>(info.f_frsize);

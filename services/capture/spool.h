@@ -29,7 +29,8 @@ absl::Status SyncFile(const std::string& path);
 // Length in bytes. kNotFound if it is not a file that is there.
 absl::StatusOr<int64_t> FileSize(const std::string& path);
 
-// Bytes that may still be written where `path` lies.
+// Bytes that may still be written where `path` lies. kResourceExhausted: no
+// more files can be made there, for want of inodes.
 absl::StatusOr<int64_t> FreeBytes(const std::string& path);
 
 // Names of the entries of a folder, sorted; none if it is not there.

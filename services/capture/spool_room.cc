@@ -43,7 +43,7 @@ int SpoolRoom::Widened(int widened, int64_t stream_bytes,
   return widened;
 }
 
-void SpoolRoom::LookAtDisk() {
+void SpoolRoom::LookAtDisk(const absl::Status& database) {
   const absl::StatusOr<int64_t> free = options_.free_bytes
                                            ? options_.free_bytes(options_.path)
                                            : FreeBytes(options_.path);
@@ -51,18 +51,20 @@ void SpoolRoom::LookAtDisk() {
   // A disk that cannot be asked is not one to be ready on; whether it can be
   // written to shows when it is.
   disk_error_ = free.status();
+  database_ = database;
   free_ = free.value_or(-1);
   const double enough =
       (full_ ? kRoomToGoOn : 1) * static_cast<double>(options_.full_disk_bytes);
-  full_ = free.ok() && static_cast<double>(free_) < enough;
+  full_ = free.ok() ? static_cast<double>(free_) < enough
+                    : absl::IsResourceExhausted(free.status());
   const absl::Status readiness = Readiness();
   if (readiness.ok() == ready_) return;
   ready_ = readiness.ok();
   if (ready_) {
-    LogInfo("disk has room again, ready",
+    LogInfo("disk is well again, ready",
             {{"path", options_.path}, {"free_bytes", free_}});
   } else {
-    LogWarning("disk is low, not ready",
+    LogWarning("not ready for the disk",
                {{"path", options_.path}, {"reason", readiness.message()}});
   }
   if (on_readiness_) on_readiness_(readiness);
@@ -70,10 +72,18 @@ void SpoolRoom::LookAtDisk() {
 
 absl::Status SpoolRoom::Readiness() const {
   if (!disk_error_.ok()) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the spool's disk cannot be asked: ", disk_error_.message()));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(absl::IsResourceExhausted(disk_error_)
+                         ? "the spool's disk is full: "
+                         : "the spool's disk cannot be asked: ",
+                     disk_error_.message()));
   }
-  if (free_ >= options_.low_disk_bytes) return absl::OkStatus();
+  if (free_ >= options_.low_disk_bytes) {
+    if (database_.ok()) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("capture.db cannot be written, no sample is kept: ",
+                     database_.message()));
+  }
   return absl::ResourceExhaustedError(absl::StrCat(
       "the spool's disk is low: ", free_, " bytes are free, below ",
       options_.low_disk_bytes, " (capture.low_disk_bytes); below ",

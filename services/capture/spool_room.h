@@ -14,8 +14,8 @@ namespace camherd::capture {
 
 // How much room the spool has, and what follows from it before frames must be
 // dropped: streams sample less often as a quota fills, the service is not ready
-// while its disk is low, and takes no picture while it is full. What is dropped
-// is the supervisor's decision.
+// while its disk is low or capture.db cannot be written, and takes no picture
+// while it is full. What is dropped is the supervisor's decision.
 //
 // Thread-safe.
 class SpoolRoom {
@@ -32,7 +32,8 @@ class SpoolRoom {
     // picture is taken.
     int64_t low_disk_bytes = int64_t{512} << 20;
     int64_t full_disk_bytes = int64_t{128} << 20;
-    // Seam for tests: free bytes at `path`.
+    // Seam for tests: free bytes at `path`; kResourceExhausted: no more files
+    // can be made there.
     std::function<absl::StatusOr<int64_t>(const std::string& path)> free_bytes =
         nullptr;
   };
@@ -53,8 +54,9 @@ class SpoolRoom {
   // has drained well below where it was taken, so that none swings.
   int Widened(int widened, int64_t stream_bytes, int64_t total_bytes) const;
 
-  // Looks at the free space again; called every second or so.
-  void LookAtDisk();
+  // Looks at the free space again; called every second or so, with what came of
+  // writing capture.db.
+  void LookAtDisk(const absl::Status& database = absl::OkStatus());
   // Nothing more is to be written: until one and a half times full_disk_bytes
   // are free.
   bool disk_full() const;
@@ -72,6 +74,7 @@ class SpoolRoom {
 
   mutable absl::Mutex mu_;
   absl::Status disk_error_ ABSL_GUARDED_BY(mu_);
+  absl::Status database_ ABSL_GUARDED_BY(mu_);
   int64_t free_ ABSL_GUARDED_BY(mu_) = 0;
   bool full_ ABSL_GUARDED_BY(mu_) = false;
   bool ready_ ABSL_GUARDED_BY(mu_) = true;

@@ -118,6 +118,9 @@ StreamSession::StreamSession(const Options& options,
   }
   if (latest_.has_value()) {
     main_.last_frame_at = FromProto(latest_->captured_at());
+    main_.last_frame_steady =
+        clock_.SteadyNow() -
+        std::max(absl::ZeroDuration(), clock_.Now() - *main_.last_frame_at);
   }
   Of(Batched()).next_frame_seq =
       std::max(main_.next_frame_seq, detect_.next_frame_seq);
@@ -481,6 +484,7 @@ void StreamSession::CommitSample(Source& source,
   last_activity_ = clock_.Now();
   source.counted_until += source.grid_interval;
   source.last_frame_at = FromProto(info.captured_at());
+  source.last_frame_steady = clock_.SteadyNow();
   if (main) {
     ranker_.Accept(info);
     if (rank.displaced_seq != 0) {
@@ -796,11 +800,11 @@ absl::Status StreamSession::Seal(size_t count) {
   manifest.set_frames_missed(Total(accounting.missed()));
   batch.manifest = manifest.SerializeAsString();
   batch.manifest_sha256 = Sha256(batch.manifest);
-  CAMHERD_RETURN_IF_ERROR(store_.SealBatch(batch));
+  CAMHERD_ASSIGN_OR_RETURN(const absl::Time place, store_.SealBatch(batch));
   batch_seq_ = batch.key.batch_seq;
   open_.erase(open_.begin(), open_.begin() + count);
   pending_[batch_seq_] = clock_.SteadyNow();
-  sender_.Add(batch.key, batch.sealed_at, /*fate_unknown=*/false);
+  sender_.Add(batch.key, place, /*fate_unknown=*/false);
   return absl::OkStatus();
 }
 
@@ -1062,8 +1066,8 @@ v1::SourceStatus StreamSession::StatusOf(const Source& source) const {
   status.set_last_frame_age_seconds(-1);
   if (source.last_frame_at.has_value()) {
     *status.mutable_last_frame_at() = ToProto(*source.last_frame_at);
-    status.set_last_frame_age_seconds(std::max(
-        0.0, absl::ToDoubleSeconds(clock_.Now() - *source.last_frame_at)));
+    status.set_last_frame_age_seconds(
+        absl::ToDoubleSeconds(clock_.SteadyNow() - source.last_frame_steady));
   }
   if (!stream_.desired_running()) return status;
   if (source.quarantined_until > clock_.Now()) {
@@ -1311,6 +1315,17 @@ absl::StatusOr<std::vector<v1::Frame>> StreamSession::BrightestFrames() {
     frames.push_back(std::move(frame));
   }
   return frames;
+}
+
+v1::Grid StreamSession::GridCells() {
+  absl::MutexLock lock(&mu_);
+  if (grid_.has_value()) return *grid_;
+  v1::Grid grid;
+  grid.set_session_id(stream_.session_id());
+  grid.set_process_name(stream_.process_name());
+  grid.mutable_cells()->Assign(ranker_.frames().begin(),
+                               ranker_.frames().end());
+  return grid;
 }
 
 absl::StatusOr<v1::GetLatestFrameResponse> StreamSession::LatestFrame(

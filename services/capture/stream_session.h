@@ -189,6 +189,9 @@ class StreamSession {
 
   // The nine with their pictures, brightest first.
   absl::StatusOr<std::vector<v1::Frame>> BrightestFrames();
+  // What they are, without their pictures: of the grid StopStream has answered,
+  // else as they are now.
+  v1::Grid GridCells();
   // kNotFound: no sample yet, or none acknowledged.
   absl::StatusOr<v1::GetLatestFrameResponse> LatestFrame(bool acknowledged);
 
@@ -209,6 +212,9 @@ class StreamSession {
     absl::Time next_retry_at = absl::InfinitePast();
     absl::Time quarantined_until = absl::InfinitePast();
     std::optional<absl::Time> last_frame_at;
+    // The same on the steady clock: a camera that is silent shows also after
+    // the host's clock was set back.
+    absl::Duration last_frame_steady;
     // Number of its newest frame, and of the next one.
     int64_t frame_seq = 0;
     int64_t next_frame_seq = 1;

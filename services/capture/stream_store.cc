@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -132,6 +134,12 @@ void AddTo(v1::Accounting& accounting, absl::string_view name,
   }
 }
 
+// Else the change itself could not be made.
+bool IsOfTheDisk(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ||
+         absl::IsDataLoss(status) || absl::IsPermissionDenied(status);
+}
+
 }  // namespace
 
 class StreamStore::Impl {
@@ -164,6 +172,7 @@ class StreamStore::Impl {
     }
     const absl::Status status = db_->Transaction(body);
     if (full) db_->Exec("PRAGMA synchronous=NORMAL").IgnoreError();
+    if (status.ok() || IsOfTheDisk(status)) written_ = status;
     return status;
   }
 
@@ -210,6 +219,8 @@ class StreamStore::Impl {
 
   absl::Mutex mu_;
   std::unique_ptr<SqliteDb> db_ ABSL_GUARDED_BY(mu_);
+  // How the last change went, but for what was wrong with itself.
+  absl::Status written_ ABSL_GUARDED_BY(mu_);
 
  private:
   bool sync_ = true;
@@ -224,6 +235,17 @@ absl::StatusOr<std::unique_ptr<StreamStore>> StreamStore::Open(
   auto impl = std::make_unique<Impl>();
   CAMHERD_RETURN_IF_ERROR(impl->Open(options));
   return std::unique_ptr<StreamStore>(new StreamStore(std::move(impl)));
+}
+
+absl::Status StreamStore::TryWrite() {
+  absl::MutexLock lock(&impl_->mu_);
+  if (impl_->written_.ok()) return absl::OkStatus();
+  return impl_->Transaction(false, [&] {
+    impl_->mu_.AssertHeld();
+    // Writes a page and changes nothing.
+    return impl_->db_->Exec(
+        absl::StrCat("PRAGMA user_version=", std::size(kMigrations)));
+  });
 }
 
 absl::StatusOr<std::vector<StreamStore::StoredStream>>
@@ -475,9 +497,10 @@ absl::Status StreamStore::RemoveBrightest(const std::string& session_id,
       session_id, frame_seq);
 }
 
-absl::Status StreamStore::SealBatch(const NewBatch& batch) {
+absl::StatusOr<absl::Time> StreamStore::SealBatch(const NewBatch& batch) {
   absl::MutexLock lock(&impl_->mu_);
-  return impl_->Transaction(true, [&] {
+  int64_t sealed_us = absl::ToUnixMicros(batch.sealed_at);
+  const absl::Status status = impl_->Transaction(true, [&] {
     impl_->mu_.AssertHeld();
     SqliteDb& db = *impl_->db_;
     const std::string& session = batch.key.session_id;
@@ -490,9 +513,17 @@ absl::Status StreamStore::SealBatch(const NewBatch& batch) {
                                               " of session ", session,
                                               " is not the next one"));
     }
+    for (const int fate_unknown : {0, 1}) {
+      CAMHERD_RETURN_IF_ERROR(db.Query(
+          "SELECT max(sealed_us) FROM batches WHERE fate_unknown = ?",
+          [&](const SqliteDb::Row& row) {
+            sealed_us = std::max(sealed_us, row.Int(0) + 1);
+          },
+          fate_unknown));
+    }
     CAMHERD_RETURN_IF_ERROR(db.Run(
         "INSERT INTO batches VALUES(?,?,?,0,0,?,?,?,?)", session,
-        batch.key.batch_seq, absl::ToUnixMicros(batch.sealed_at),
+        batch.key.batch_seq, sealed_us,
         static_cast<int64_t>(batch.frame_seqs.size()), batch.bytes,
         SqliteDb::Blob{batch.manifest}, SqliteDb::Blob{batch.manifest_sha256}));
     for (const int64_t seq : batch.frame_seqs) {
@@ -507,6 +538,8 @@ absl::Status StreamStore::SealBatch(const NewBatch& batch) {
     }
     return absl::OkStatus();
   });
+  if (!status.ok()) return status;
+  return absl::FromUnixMicros(sealed_us);
 }
 
 absl::StatusOr<std::vector<StreamStore::BatchRow>> StreamStore::ListBatches() {

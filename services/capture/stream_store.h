@@ -125,6 +125,7 @@ class StreamStore {
 
   struct BatchRow {
     BatchKey key;
+    // As SealBatch answered.
     absl::Time sealed_at;
     // True: it was sent whole and no answer says that it was not recorded.
     bool fate_unknown = false;
@@ -139,6 +140,10 @@ class StreamStore {
   static absl::StatusOr<std::unique_ptr<StreamStore>> Open(
       const Options& options);
   ~StreamStore();
+
+  // Whether it can be written: OK if the last change was, or, where that failed
+  // for the disk or the file, if it can be now. Else why not.
+  absl::Status TryWrite();
 
   // In order of their start.
   absl::StatusOr<std::vector<StoredStream>> LoadStreams();
@@ -173,7 +178,10 @@ class StreamStore {
   absl::Status RemoveBrightest(const std::string& session_id,
                                int64_t frame_seq);
 
-  absl::Status SealBatch(const NewBatch& batch);
+  // Answers its place in the order of sealing: `sealed_at`, or, where the
+  // host's clock was set back, just after the last of those there are. So the
+  // newest is not taken for the oldest.
+  absl::StatusOr<absl::Time> SealBatch(const NewBatch& batch);
   // Oldest first.
   absl::StatusOr<std::vector<BatchRow>> ListBatches();
   // Oldest sealed batches whose fate is known; of all sessions if `session_id`

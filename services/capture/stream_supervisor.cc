@@ -13,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/capture/jpeg_draw.h"
 #include "services/capture/process_usage.h"
 #include "services/capture/spool.h"
 #include "services/capture/spool_layout.h"
@@ -98,6 +99,7 @@ StreamSupervisor::StreamSupervisor(const Options& options, StreamStore& store,
       room_(RoomAt(options.spool, options.session.data_dir)),
       sender_(options.sender, inference, *this, observer, clock),
       admission_(options.admission),
+      feed_([this](const std::string& id) { return ReadStream(id); }),
       gate_(
           options.connects,
           [this](const ConnectQueue::News& news) { OnConnectNews(news); },
@@ -145,6 +147,7 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
                  {{"stream", stream.stream.stream_id()}, {"status", status}});
       }
     }
+    if (!running) feed_.Know(entry->session->Spec());
     absl::MutexLock lock(&mu_);
     if (running) {
       entry->phase_share = std::fmod(0.6180339887 * started_++, 1);
@@ -167,6 +170,7 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
   LogInfo("streams resumed", {{"streams", resumed.size()},
                               {"history", stored.size() - resumed.size()},
                               {"batches", batches.size()}});
+  feed_.Start();
   sender_.Start();
   housekeeper_ = std::thread([this] { HousekeepingLoop(); });
   lease_keeper_ = std::thread([this] { LeaseLoop(); });
@@ -199,6 +203,7 @@ void StreamSupervisor::Shutdown() {
   }
   wake_.notify_all();
   if (housekeeper_.joinable()) housekeeper_.join();
+  feed_.Stop();
   sender_.Stop();
   aggregator_.Cancel();
   if (lease_keeper_.joinable()) lease_keeper_.join();
@@ -211,6 +216,20 @@ void StreamSupervisor::Shutdown() {
                {{"stream", entry->session->stream_id()}, {"status", status}});
     }
   }
+}
+
+std::optional<v1::Stream> StreamSupervisor::ReadStream(
+    const std::string& stream_id) {
+  EntryPtr entry;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto it = by_id_.find(stream_id);
+    if (it == by_id_.end()) return std::nullopt;
+    entry = it->second;
+  }
+  absl::StatusOr<v1::Stream> stream = entry->session->Snapshot();
+  // While the store fails the rest is still worth telling.
+  return stream.ok() ? *std::move(stream) : entry->session->Spec();
 }
 
 StreamSupervisor::EntryPtr StreamSupervisor::FindStream(
@@ -231,6 +250,7 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
   switch (event.message_case()) {
     case v1::FromWorker::kState:
       entry->session->OnState(source.role, event.state());
+      feed_.Changed(source.stream_id);
       break;
     case v1::FromWorker::kSample:
       entry->session->OnSample(source.role, event.sample());
@@ -238,6 +258,7 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
                              event.sample().encode_seconds(),
                              clock_.SteadyNow());
       EnforceQuotas(*entry);
+      feed_.Counted(source.stream_id);
       // Its thread, since this one must not wait for a call on the stream.
       if (!entry->session->LeaseOver().empty()) WakeLeaseKeeper();
       break;
@@ -256,6 +277,7 @@ void StreamSupervisor::OnEvent(const v1::FromWorker& event) {
         leaving_.erase(source.stream_id);
       }
       Reassign(entry, source.role);
+      feed_.Changed(source.stream_id);
       break;
     // The gate's, and the link's.
     case v1::FromWorker::kConnectWanted:
@@ -291,6 +313,7 @@ void StreamSupervisor::OnConnectNews(const ConnectQueue::News& news) {
   switch (news.kind) {
     case ConnectQueue::Kind::kWaits:
       entry->session->OnWaits(source.role);
+      feed_.Changed(source.stream_id);
       return;
     case ConnectQueue::Kind::kNoSession:
       entry->session->OnNoSession(
@@ -298,6 +321,7 @@ void StreamSupervisor::OnConnectNews(const ConnectQueue::News& news) {
           absl::StrCat(options_.connects.sessions_per_host, " of ",
                        options_.connects.sessions_per_host, " sessions to ",
                        news.host, " are in use (sessions_per_host)"));
+      feed_.Changed(source.stream_id);
       return;
     case ConnectQueue::Kind::kGranted:
       break;
@@ -308,6 +332,7 @@ void StreamSupervisor::OnConnectNews(const ConnectQueue::News& news) {
   worker_->Send(message);
   // After it: the session may be busy with its store.
   entry->session->OnConnecting(source.role);
+  feed_.Changed(source.stream_id);
 }
 
 void StreamSupervisor::Assign(Entry& entry) {
@@ -329,6 +354,7 @@ void StreamSupervisor::Assign(Entry& entry, SourceRole role) {
   v1::ToWorker message;
   *message.mutable_assign() = *std::move(assign);
   worker_->Send(message);
+  feed_.Changed(entry.session->stream_id());
   // It may be another worker than the one that was told last.
   absl::MutexLock lock(&entry.pause_mu);
   v1::ToWorker pause;
@@ -375,6 +401,7 @@ absl::Status StreamSupervisor::EndRunning(Entry& entry,
   if (entry.session->has_source(SourceRole::kDetect)) {
     Revoke(entry, SourceRole::kDetect);
   }
+  feed_.Changed(entry.session->stream_id());
   return absl::OkStatus();
 }
 
@@ -832,10 +859,13 @@ absl::Status StreamSupervisor::Forget(const EntryPtr& entry) {
   entry->deleted = true;
   sender_.RemoveSession(session.session_id());
   session.Discard();
-  absl::MutexLock lock(&mu_);
-  received_before_ += received;
-  by_id_.erase(session.stream_id());
-  by_session_.erase(session.session_id());
+  {
+    absl::MutexLock lock(&mu_);
+    received_before_ += received;
+    by_id_.erase(session.stream_id());
+    by_session_.erase(session.session_id());
+  }
+  feed_.Changed(session.stream_id());
   return absl::OkStatus();
 }
 
@@ -877,11 +907,17 @@ absl::StatusOr<v1::GetLatestFrameResponse> StreamSupervisor::GetLatestFrame(
   }
   CAMHERD_ASSIGN_OR_RETURN(const EntryPtr entry,
                            Resolve("stream", request.stream()));
-  if (request.boxes() || request.width() != 0) {
-    return absl::UnimplementedError(
-        "GetLatestFrame with boxes or width is not built yet");
+  CAMHERD_ASSIGN_OR_RETURN(v1::GetLatestFrameResponse latest,
+                           entry->session->LatestFrame(request.acknowledged()));
+  if (!request.boxes() && request.width() == 0) return latest;
+  std::vector<v1::Detection> boxes;
+  if (request.boxes()) {
+    boxes.assign(latest.detections().begin(), latest.detections().end());
   }
-  return entry->session->LatestFrame(request.acknowledged());
+  CAMHERD_ASSIGN_OR_RETURN(
+      *latest.mutable_frame()->mutable_jpeg(),
+      DrawJpeg(latest.frame().jpeg(), boxes, request.width()));
+  return latest;
 }
 
 absl::StatusOr<v1::GetGridResponse> StreamSupervisor::GetGrid(
@@ -890,6 +926,10 @@ absl::StatusOr<v1::GetGridResponse> StreamSupervisor::GetGrid(
                            Resolve("stream", request.stream()));
   StreamSession& session = *entry->session;
   v1::GetGridResponse response;
+  if (request.cells_only()) {
+    *response.mutable_grid() = session.GridCells();
+    return response;
+  }
   std::optional<v1::RenderGridResponse> grid = session.StoredGrid();
   if (!grid.has_value()) {
     CAMHERD_ASSIGN_OR_RETURN(const std::vector<v1::Frame> frames,
@@ -929,7 +969,19 @@ absl::Status StreamSupervisor::BatchRecorded(
     const BatchKey& key, const v1::InferBatchResponse& answer) {
   const EntryPtr entry = FindSession(key.session_id);
   if (entry == nullptr) return absl::NotFoundError("no such session");
-  return entry->session->BatchRecorded(key, answer);
+  CAMHERD_RETURN_IF_ERROR(entry->session->BatchRecorded(key, answer));
+  TellSettled(*entry);
+  return absl::OkStatus();
+}
+
+void StreamSupervisor::TellSettled(const Entry& entry) {
+  const StreamSession& session = *entry.session;
+  // The last one makes a stopped stream of one that was stopping.
+  if (session.desired_running()) {
+    feed_.Counted(session.stream_id());
+  } else {
+    feed_.Changed(session.stream_id());
+  }
 }
 
 absl::Status StreamSupervisor::BatchDropped(const BatchKey& key,
@@ -938,6 +990,7 @@ absl::Status StreamSupervisor::BatchDropped(const BatchKey& key,
   const EntryPtr entry = FindSession(key.session_id);
   if (entry == nullptr) return absl::NotFoundError("no such session");
   CAMHERD_RETURN_IF_ERROR(entry->session->BatchDropped(key, reason));
+  TellSettled(*entry);
   LogWarning("batch dropped", {{"stream", entry->session->stream_id()},
                                {"batch_seq", key.batch_seq},
                                {"reason", reason},
@@ -1082,13 +1135,14 @@ void StreamSupervisor::Measure(const std::vector<StreamLoad>& streams) {
 void StreamSupervisor::Housekeep() {
   std::vector<EntryPtr> history;
   std::vector<StreamLoad> loads;
-  room_.LookAtDisk();
+  room_.LookAtDisk(store_.TryWrite());
   for (const EntryPtr& entry : AllEntries()) {
     StreamSession& session = *entry->session;
     session.CatchUp();
     DropOverdue(session);
     FollowRoom(*entry);
     const v1::Stream stream = session.Spec();
+    if (stream.state() != v1::STREAM_STATE_STOPPED) feed_.LookAt(stream);
     if (stream.desired_running()) {
       for (StreamLoad& load :
            LoadsOf(stream, session.status(SourceRole::kMain))) {

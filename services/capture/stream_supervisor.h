@@ -28,6 +28,7 @@
 #include "services/capture/peers.h"
 #include "services/capture/spool_room.h"
 #include "services/capture/stream_admission.h"
+#include "services/capture/stream_feed.h"
 #include "services/capture/stream_request.h"
 #include "services/capture/stream_session.h"
 #include "services/capture/stream_store.h"
@@ -148,6 +149,11 @@ class StreamSupervisor : public BatchOwner {
 
   absl::StatusOr<CaptureSnapshot> Snapshot();
 
+  // What changes about streams. Closed by Shutdown, or before by StopWatches,
+  // which is called before the server stops: nothing else ends a watch.
+  StreamFeed::Ring& events() { return feed_.ring(); }
+  void StopWatches() { feed_.Stop(); }
+
   // As SpoolRoom's.
   void WatchReadiness(SpoolRoom::OnReadiness on_readiness) {
     room_.WatchReadiness(std::move(on_readiness));
@@ -197,6 +203,9 @@ class StreamSupervisor : public BatchOwner {
   // Makes one grid that is owed; false: none is to be made now.
   bool MakeOwedGrid();
   void WakeLeaseKeeper();
+  void TellSettled(const Entry& entry);
+  // For the feed.
+  std::optional<v1::Stream> ReadStream(const std::string& stream_id);
   // One of Accounting.missed; empty: it goes on.
   void Pause(Entry& entry, const std::string& reason);
   void EnforceQuotas(Entry& entry);
@@ -223,6 +232,7 @@ class StreamSupervisor : public BatchOwner {
   SpoolRoom room_;
   BatchSender sender_;
   StreamAdmission admission_;
+  StreamFeed feed_;
   // Set by Start, before anything uses it.
   WorkerLink* worker_ = nullptr;
   std::thread housekeeper_;

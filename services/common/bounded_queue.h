@@ -8,7 +8,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 
 namespace camherd {
 
@@ -44,13 +43,9 @@ class BoundedQueue {
   }
 
   // Waits for an item. Empty when closed and drained.
-  std::optional<T> Pop() { return PopWithin(absl::InfiniteDuration()); }
-
-  // As Pop, but also empty after `timeout`.
-  std::optional<T> PopWithin(absl::Duration timeout) {
+  std::optional<T> Pop() {
     absl::MutexLock lock(&mu_);
-    mu_.AwaitWithTimeout(absl::Condition(this, &BoundedQueue::HasItemOrClosed),
-                         timeout);
+    mu_.Await(absl::Condition(this, &BoundedQueue::HasItemOrClosed));
     if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();

@@ -5,7 +5,6 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/impl/server_builder_plugin.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/server_interceptor.h>
 
@@ -17,6 +16,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/clock.h"
+#include "services/common/grpc_audit.h"
+#include "services/common/grpc_credentials.h"
 
 namespace camherd {
 namespace {
@@ -81,13 +82,19 @@ class GrpcServer::HealthReason final
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     const Options& options, const std::vector<grpc::Service*>& services,
     const std::vector<std::string>& service_names) {
+  if (!options.security.closed() && !IsLocalGrpcAddress(options.listen)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("listen must stay on loopback unless grpc.token_file or "
+                     "grpc.tls_* are set, got ",
+                     options.listen));
+  }
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(),
-                           &port);
+  builder.AddListeningPort(options.listen,
+                           MakeServerCredentials(options.security), &port);
   // With it a second server on the same port would start and take half the
   // calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -112,6 +119,10 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
       interceptors;
   interceptors.push_back(std::move(reason));
+  if (options.audit != nullptr) {
+    interceptors.push_back(MakeAuditInterceptors(
+        *options.audit, options.audited, options.security.closed()));
+  }
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   server->service_names_ = service_names;
   server->server_ = builder.BuildAndStart();

@@ -10,6 +10,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/common/audit_log.h"
+#include "services/common/grpc_security.h"
 
 namespace camherd {
 
@@ -30,11 +32,17 @@ class GrpcServer {
     // Largest message received, bytes.
     int max_message_bytes = 20 << 20;
     int max_concurrent_streams = 1000;
+    // Who gets in. Health is told to everyone who can connect.
+    GrpcSecurity security = {};
+    // Where calls of these methods are written down (grpc_audit.h); must
+    // outlive the server. Null: nowhere.
+    AuditLog* audit = nullptr;
+    std::vector<std::string> audited = {};
   };
 
   // Listens and serves. `services` must outlive the server. Everything is NOT
   // SERVING until SetServing(true). kUnavailable, naming the address, if it
-  // cannot be bound.
+  // cannot be bound. kInvalidArgument: beyond loopback without a token or TLS.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
       const Options& options, const std::vector<grpc::Service*>& services,
       const std::vector<std::string>& service_names);

@@ -8,12 +8,11 @@
 #include <cstdlib>
 #include <memory>
 
-#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "services/common/camera_url.h"
 #include "services/common/clock.h"
+#include "services/common/json_line.h"
 #include "services/common/time_proto.h"
-#include "services/common/utf8.h"
 
 namespace camherd {
 namespace {
@@ -51,51 +50,6 @@ spdlog::level::level_enum SpdlogLevel(LogLevel level) {
   return spdlog::level::info;
 }
 
-// Escapes as JSON does; bytes that are not part of valid UTF-8 become \ufffd.
-void AppendEscaped(absl::string_view text, std::string& out) {
-  for (size_t i = 0; i < text.size();) {
-    const unsigned char c = static_cast<unsigned char>(text[i]);
-    if (c >= 0x20 && c < 0x7f) {
-      if (c == '"' || c == '\\') out.push_back('\\');
-      out.push_back(static_cast<char>(c));
-      ++i;
-    } else if (c < 0x80) {
-      switch (c) {
-        case '\n':
-          out += "\\n";
-          break;
-        case '\r':
-          out += "\\r";
-          break;
-        case '\t':
-          out += "\\t";
-          break;
-        default:
-          absl::StrAppendFormat(&out, "\\u%04x", c);
-      }
-      ++i;
-    } else {
-      const size_t length = Utf8Length(text.substr(i));
-      if (length == 0) {
-        out += "\\ufffd";
-        ++i;
-        continue;
-      }
-      uint32_t code = c & (0xff >> (length + 1));
-      for (size_t k = 1; k < length; ++k) {
-        code = (code << 6) | (static_cast<unsigned char>(text[i + k]) & 0x3f);
-      }
-      // C1 controls and the line separators would break "one event, one line".
-      if (code < 0xa0 || code == 0x2028 || code == 0x2029) {
-        absl::StrAppendFormat(&out, "\\u%04x", code);
-      } else {
-        out.append(text.data() + i, length);
-      }
-      i += length;
-    }
-  }
-}
-
 bool NeedsQuotes(absl::string_view text) {
   if (text.empty()) return true;
   for (const char c : text) {
@@ -115,16 +69,16 @@ void AppendText(absl::string_view key, absl::string_view value,
     return;
   }
   line.push_back('"');
-  AppendEscaped(value, line);
+  AppendJsonEscaped(value, line);
   line.push_back('"');
 }
 
 void AppendJson(absl::string_view key, absl::string_view value,
                 std::string& line) {
   line += line.size() > 1 ? ",\"" : "\"";
-  AppendEscaped(key, line);
+  AppendJsonEscaped(key, line);
   line += "\":\"";
-  AppendEscaped(value, line);
+  AppendJsonEscaped(value, line);
   line.push_back('"');
 }
 
@@ -177,7 +131,7 @@ absl::Status SetLogLevel(absl::string_view name) {
     level = LogLevel::kError;
   } else {
     std::string escaped;
-    AppendEscaped(name.substr(0, 100), escaped);
+    AppendJsonEscaped(name.substr(0, 100), escaped);
     return absl::InvalidArgumentError(absl::StrCat(
         "log_level must be one of [debug, info, warning, error], got \"",
         escaped, "\""));

@@ -2,6 +2,7 @@
 #include "services/common/metrics_exporter.h"
 
 #include <netdb.h>
+#include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
@@ -15,8 +16,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "services/common/steady_mutex.h"
 
 namespace camherd {
 namespace {
@@ -60,14 +61,20 @@ MetricsExporter::~MetricsExporter() {
   if (exposer_ == nullptr) return;
   // civetweb looks at its stop flag every two seconds, and whenever somebody
   // connects.
-  absl::Notification stopped;
-  std::thread waker([this, &stopped] {
+  SteadyMutex mu;
+  bool stopped = false;
+  std::thread waker([this, &mu, &stopped] {
+    SteadyMutex::Holder lock(&mu);
     do {
       Connect(address_);
-    } while (!stopped.WaitForNotificationWithTimeout(absl::Milliseconds(10)));
+    } while (
+        !mu.AwaitFor([&stopped] { return stopped; }, absl::Milliseconds(10)));
   });
   exposer_.reset();
-  stopped.Notify();
+  {
+    SteadyMutex::Holder lock(&mu);
+    stopped = true;
+  }
   waker.join();
 }
 
@@ -108,6 +115,16 @@ absl::StatusOr<std::unique_ptr<MetricsExporter>> MetricsExporter::Create(
 void MetricsExporter::AddCollectable(
     const std::shared_ptr<prometheus::Collectable>& collectable) {
   if (exposer_ != nullptr) exposer_->RegisterCollectable(collectable);
+}
+
+std::function<void(bool written)> MetricsExporter::AuditCounter() {
+  auto& family = prometheus::BuildCounter()
+                     .Name("camherd_audit_lines_total")
+                     .Help("Lines for the audit log, by result")
+                     .Register(*registry_);
+  auto& written = family.Add({{"result", "written"}});
+  auto& failed = family.Add({{"result", "failed"}});
+  return [&written, &failed](bool ok) { (ok ? written : failed).Increment(); };
 }
 
 }  // namespace camherd

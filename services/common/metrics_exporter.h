@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -36,6 +37,10 @@ class MetricsExporter {
   // long as the exporter.
   void AddCollectable(
       const std::shared_ptr<prometheus::Collectable>& collectable);
+
+  // camherd_audit_lines_total{result}: what AuditLog is to call for each line.
+  // The exporter must outlive it.
+  std::function<void(bool written)> AuditCounter();
 
   // host:port it listens on; empty where it does not.
   const std::string& address() const { return address_; }

@@ -192,6 +192,7 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
       common.Choice("log_level", "info", {"debug", "info", "warning", "error"});
   const std::string format =
       common.Choice("log_format", "text", {"text", "json"});
+  args.audit_file = common.String("audit_file", "");
   if (data_dir.empty()) common.Fail("data_dir", "must name a folder, got \"\"");
   if (absl::Status status = common.Finish(); !status.ok()) {
     return Wrong(program, status.message());
@@ -202,6 +203,13 @@ ServiceArgs StartServiceMain(int argc, char** argv, absl::string_view service,
         it != environment.end() && !it->second.empty() ? it->second : data_dir;
   }
   args.data_dir = Absolute(args.data_dir);
+  args.audit_file = Absolute(args.audit_file.empty()
+                                 ? absl::StrCat(args.data_dir, "/audit.jsonl")
+                                 : args.audit_file);
+  ConfigSection grpc = args.config.Section("grpc");
+  absl::StatusOr<GrpcSecurity> security = LoadGrpcSecurity(grpc);
+  if (!security.ok()) return Wrong(program, security.status().message());
+  args.grpc = *std::move(security);
 
   InitLog(service, LogLevel::kInfo,
           format == "json" ? LogFormat::kJson : LogFormat::kText);

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/grpc_security.h"
 #include "services/common/shutdown_signal.h"
 #include "services/common/yaml_config.h"
 
@@ -42,6 +43,10 @@ struct ServiceArgs {
   // Absolute data folder: --data-dir, else $CAMHERD_DATA_DIR, else
   // common.data_dir, else ./var. Not created yet.
   std::string data_dir;
+  // The section `grpc`.
+  GrpcSecurity grpc;
+  // Absolute: common.audit_file, else audit.jsonl in the data folder.
+  std::string audit_file;
 };
 
 // Parses --config, --data-dir, --check-config, --help, --version and `own`;

@@ -2,6 +2,7 @@
 #include "services/common/sqlite_db.h"
 
 #include <sqlite3.h>
+#include <sys/statvfs.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -14,6 +15,12 @@ namespace {
 
 // In the log before they are copied into the database.
 constexpr int kCheckpointPages = 1000;
+
+bool NoMoreFiles(const std::string& path) {
+  struct statvfs info = {};
+  return statvfs(path.c_str(), &info) == 0 && info.f_files > 0 &&
+         info.f_favail == 0;
+}
 
 }  // namespace
 
@@ -43,8 +50,12 @@ absl::StatusOr<std::unique_ptr<SqliteDb>> SqliteDb::Open(
   CAMHERD_RETURN_IF_ERROR(db->StatusOf(code, "cannot open"));
   sqlite3_extended_result_codes(db->db_, 1);
   sqlite3_busy_timeout(db->db_, 10000);
-  CAMHERD_RETURN_IF_ERROR(db->Exec(setup));
-  CAMHERD_RETURN_IF_ERROR(db->Exec("PRAGMA journal_mode=WAL"));
+  for (const std::string& sql :
+       {setup, std::string("PRAGMA journal_mode=WAL")}) {
+    CAMHERD_RETURN_IF_ERROR(db->StatusOf(
+        sqlite3_exec(db->db_, sql.c_str(), nullptr, nullptr, nullptr),
+        "cannot open"));
+  }
   // As SQLite's own, which does not tell of an fsync that failed.
   sqlite3_wal_hook(
       db->db_,
@@ -75,7 +86,8 @@ absl::Status SqliteDb::Migrate(absl::Span<const char* const> migrations) {
   if (version > newest) {
     return absl::FailedPreconditionError(
         absl::StrCat(path_, " has schema version ", version,
-                     ", this program knows versions up to ", newest));
+                     ", this program knows versions up to ", newest,
+                     "; run the newer program, or name another data folder"));
   }
   for (; version < newest; ++version) {
     CAMHERD_RETURN_IF_ERROR(Transaction([&] {
@@ -116,11 +128,20 @@ absl::Status SqliteDb::StatusOf(int code, absl::string_view what) const {
   }
   const int system = db_ == nullptr ? 0 : sqlite3_system_errno(db_);
   switch (code & 0xff) {
+    case SQLITE_CANTOPEN:
+      // Of the file or its log, whose names are looked for in several ways: the
+      // last error of the system tells little.
+      if (NoMoreFiles(path_)) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat(message, ": the table of inodes is full"));
+      }
+      return absl::PermissionDeniedError(message);
     case SQLITE_FULL:
       return absl::ResourceExhaustedError(message);
     case SQLITE_IOERR:
       if (system == ENOSPC || system == EDQUOT) {
-        return absl::ResourceExhaustedError(message);
+        return absl::ResourceExhaustedError(
+            absl::StrCat(message, ": the disk is full"));
       }
       return absl::UnavailableError(message);
     case SQLITE_BUSY:
@@ -128,12 +149,12 @@ absl::Status SqliteDb::StatusOf(int code, absl::string_view what) const {
       return absl::UnavailableError(message);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return absl::DataLossError(message);
+      return absl::DataLossError(
+          absl::StrCat(message, "; put a good copy of it in its place"));
     case SQLITE_CONSTRAINT:
       return absl::AlreadyExistsError(message);
     case SQLITE_READONLY:
     case SQLITE_PERM:
-    case SQLITE_CANTOPEN:
       return absl::PermissionDeniedError(message);
     default:
       return absl::InternalError(message);

@@ -177,8 +177,8 @@ absl::Status ApplyEnvironment(const YamlConfig::Environment& environment,
 
 const std::vector<std::string>& YamlConfig::Sections() {
   static const std::vector<std::string>& sections =
-      *new std::vector<std::string>{"common", "capture", "inference",
-                                    "aggregator", "gateway"};
+      *new std::vector<std::string>{"common",    "grpc",       "capture",
+                                    "inference", "aggregator", "gateway"};
   return sections;
 }
 

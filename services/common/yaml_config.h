@@ -37,7 +37,7 @@ class YamlConfig {
   // The process's environment.
   static Environment ProcessEnvironment();
 
-  // "common", "capture", "inference", "aggregator", "gateway".
+  // "common", "grpc", "capture", "inference", "aggregator", "gateway".
   static const std::vector<std::string>& Sections();
 
   // REQUIRES: `name` is one of Sections().

@@ -20,7 +20,7 @@ using camherd::v1::AggregatorService;
 
 AggregatorClient::AggregatorClient(const Options& options)
     : options_(options),
-      channel_(MakeChannel(options.target)),
+      channel_(MakeChannel(options.target, options.security)),
       stub_(AggregatorService::NewStub(channel_)) {
   channel_->GetState(/*try_to_connect=*/true);
 }

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "camherd/v1/aggregator_service.grpc.pb.h"
+#include "services/common/grpc_security.h"
 #include "services/inference/result_sink.h"
 
 namespace camherd::inference {
@@ -23,6 +24,7 @@ class AggregatorClient : public ResultSink {
     std::string target;
     // For one AddBatchResult.
     absl::Duration timeout = absl::Seconds(10);
+    GrpcSecurity security = {};
   };
 
   explicit AggregatorClient(const Options& options);

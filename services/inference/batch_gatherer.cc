@@ -24,7 +24,7 @@ BatchGatherer::BatchGatherer(int max_batch, absl::Duration max_delay, RunFn run)
 BatchGatherer::~BatchGatherer() { Stop(); }
 
 void BatchGatherer::Submit(Job& job) {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   job.submitted = Clock::Real().SteadyNow();
   if (stopped_) {
     job.status = absl::UnavailableError("the engine has stopped");
@@ -44,8 +44,8 @@ absl::Status BatchGatherer::Finish(absl::Span<const std::unique_ptr<Job>> jobs,
   };
   // Let go of after the lock: to give memory back may wait for others.
   std::vector<std::shared_ptr<void>> unused;
-  absl::MutexLock lock(&mu_);
-  if (!mu_.AwaitWithTimeout(absl::Condition(&done), timeout)) {
+  SteadyMutex::Holder lock(&mu_);
+  if (!mu_.AwaitFor(done, timeout)) {
     for (const std::unique_ptr<Job>& job : jobs) {
       if (job->state != Job::State::kQueued) continue;
       queue_.erase(std::find(queue_.begin(), queue_.end(), job.get()));
@@ -53,7 +53,7 @@ absl::Status BatchGatherer::Finish(absl::Span<const std::unique_ptr<Job>> jobs,
       job->status = absl::UnavailableError("no turn on the device");
       job->state = Job::State::kDone;
     }
-    mu_.Await(absl::Condition(&done));
+    mu_.Await(done);
   }
   for (const std::unique_ptr<Job>& job : jobs) {
     if (!job->status.ok()) return job->status;
@@ -62,13 +62,13 @@ absl::Status BatchGatherer::Finish(absl::Span<const std::unique_ptr<Job>> jobs,
 }
 
 int BatchGatherer::waiting() const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   return static_cast<int>(queue_.size());
 }
 
 void BatchGatherer::Stop() {
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     stopped_ = true;
   }
   if (thread_.joinable()) thread_.join();
@@ -105,19 +105,21 @@ void BatchGatherer::RunBatches() {
   for (;;) {
     std::vector<Job*> batch;
     {
-      absl::MutexLock lock(&mu_);
-      const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      SteadyMutex::Holder lock(&mu_);
+      const auto has_work = [this] {
+        mu_.AssertHeld();
         return stopped_ || !queue_.empty();
       };
-      mu_.Await(absl::Condition(&has_work));
+      mu_.Await(has_work);
       if (!stopped_) {
         // What leaves the queue while this waits is looked for again.
         const absl::Duration waited =
             Clock::Real().SteadyNow() - queue_.front()->submitted;
-        const auto is_worth = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        const auto is_worth = [this] {
+          mu_.AssertHeld();
           return queue_.empty() || IsWorth();
         };
-        mu_.AwaitWithTimeout(absl::Condition(&is_worth), max_delay_ - waited);
+        mu_.AwaitFor(is_worth, max_delay_ - waited);
       }
       if (stopped_) {
         for (Job* const job : queue_) {
@@ -132,7 +134,7 @@ void BatchGatherer::RunBatches() {
     if (batch.empty()) continue;
     const absl::Status status = run_(batch);
     for (Job* const job : batch) job->memory.reset();
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     for (Job* const job : batch) {
       job->status = status;
       job->state = Job::State::kDone;

@@ -9,9 +9,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "services/common/steady_mutex.h"
 #include "services/inference/kernels/detection_kernels.h"
 #include "services/inference/letterbox.h"
 
@@ -72,7 +72,7 @@ class BatchGatherer {
   const absl::Duration max_delay_;
   const RunFn run_;
 
-  mutable absl::Mutex mu_;
+  mutable SteadyMutex mu_;
   std::deque<Job*> queue_ ABSL_GUARDED_BY(mu_);
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;

@@ -2,6 +2,7 @@
 #include "services/inference/hog_engine.h"
 
 #include <cmath>
+#include <iterator>
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 #include <opencv2/objdetect.hpp>
@@ -91,25 +92,39 @@ absl::StatusOr<std::unique_ptr<HogEngine>> HogEngine::Create(
 
 absl::StatusOr<InferResult> HogEngine::Infer(absl::Span<const Picture> pictures,
                                              const InferOptions& options) {
-  InferResult result;
-  for (const Picture& picture : pictures) {
-    if (!impl_->turns.Take(options.queue_timeout)) {
-      return absl::UnavailableError("the hog engine had no turn");
-    }
+  struct Looked {
     absl::Status status;
+    std::vector<camherd::v1::Detection> detections;
+    bool undecodable = false;
+  };
+  std::vector<Looked> looked(pictures.size());
+  const auto look = [&](int i) {
+    Looked& mine = looked[i];
     try {
       const auto decoded = SharedBitmap::Decode(
-          picture, {.max_pixels = impl_->options.max_pixels});
+          pictures[i], {.max_pixels = impl_->options.max_pixels});
       if (decoded.ok()) {
-        impl_->Detect(**decoded, picture, options.min_score, result.detections);
+        impl_->Detect(**decoded, pictures[i], options.min_score,
+                      mine.detections);
       } else {
-        result.undecodable_frames.push_back(picture.frame_index);
+        mine.undecodable = true;
       }
     } catch (const cv::Exception& error) {
-      status = absl::AbortedError(absl::StrCat("OpenCV: ", error.what()));
+      mine.status = absl::AbortedError(absl::StrCat("OpenCV: ", error.what()));
     }
-    impl_->turns.Give();
-    CAMHERD_RETURN_IF_ERROR(status);
+  };
+  if (!impl_->turns.ForEach(static_cast<int>(pictures.size()),
+                            options.queue_timeout, look)) {
+    return absl::UnavailableError("the hog engine had no turn");
+  }
+  InferResult result;
+  for (size_t i = 0; i < looked.size(); ++i) {
+    CAMHERD_RETURN_IF_ERROR(looked[i].status);
+    if (looked[i].undecodable) {
+      result.undecodable_frames.push_back(pictures[i].frame_index);
+    }
+    std::move(looked[i].detections.begin(), looked[i].detections.end(),
+              std::back_inserter(result.detections));
   }
   SuppressNonMaxima(result.detections, options.nms_iou);
   return result;

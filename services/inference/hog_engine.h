@@ -22,8 +22,8 @@ namespace camherd::inference {
 // boxes are cut by the tenth of the width and 7 % of the height that
 // OpenCV's sample peopledetect.cpp cuts. Every box is a "person".
 //
-// `parallel` pictures are in work at once; the pictures of all calls take
-// turns. Thread-safe.
+// `parallel` pictures are in work at once, of one call or of several; see
+// turns.h for which go first. Thread-safe.
 class HogEngine : public Engine {
  public:
   struct Options {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/clock.h"
 #include "services/common/grpc_status.h"
+#include "services/common/grpc_watch.h"
 #include "services/common/retry_delay.h"
 
 namespace camherd::inference {
@@ -19,6 +20,8 @@ using camherd::v1::InferBatchRequest;
 using camherd::v1::InferBatchResponse;
 using camherd::v1::Model;
 using camherd::v1::PrepareModelResponse;
+using camherd::v1::WatchModelsRequest;
+using camherd::v1::WatchModelsResponse;
 
 // One InferBatch: reads the header, then the frames, hands the batch over and
 // answers. Lives until gRPC is done with it and nothing else (the alarm, the
@@ -334,6 +337,12 @@ grpc::ServerUnaryReactor* InferenceServiceImpl::UnloadModel(
         absl::ResourceExhaustedError("too much is waiting"), context));
   }
   return reactor;
+}
+
+grpc::ServerWriteReactor<WatchModelsResponse>*
+InferenceServiceImpl::WatchModels(grpc::CallbackServerContext* context,
+                                  const WatchModelsRequest* request) {
+  return GrpcWatch<WatchModelsResponse>::Start(context, feed_.ring(), *request);
 }
 
 }  // namespace camherd::inference

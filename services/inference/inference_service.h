@@ -5,6 +5,7 @@
 #include "camherd/v1/inference_service.grpc.pb.h"
 #include "services/inference/inference_core.h"
 #include "services/inference/inference_metrics.h"
+#include "services/inference/model_feed.h"
 #include "services/inference/model_registry.h"
 
 namespace camherd::inference {
@@ -26,7 +27,11 @@ class InferenceServiceImpl final
       : options_(options),
         core_(core),
         registry_(registry),
+        feed_(registry),
         metrics_(metrics) {}
+
+  // Ends the watches, which nothing else does. Before the server stops.
+  void StopWatches() { feed_.Stop(); }
 
   grpc::ServerReadReactor<camherd::v1::InferBatchRequest>* InferBatch(
       grpc::CallbackServerContext* context,
@@ -50,12 +55,15 @@ class InferenceServiceImpl final
       grpc::CallbackServerContext* context,
       const camherd::v1::UnloadModelRequest* request,
       camherd::v1::Model* response) override;
-  // WatchModels is not built yet: the base class answers UNIMPLEMENTED.
+  grpc::ServerWriteReactor<camherd::v1::WatchModelsResponse>* WatchModels(
+      grpc::CallbackServerContext* context,
+      const camherd::v1::WatchModelsRequest* request) override;
 
  private:
   const Options options_;
   InferenceCore& core_;
   ModelRegistry& registry_;
+  ModelFeed feed_;
   InferenceMetrics* const metrics_;
 };
 

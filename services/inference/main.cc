@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "services/common/audit_log.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/grpc_server.h"
@@ -44,7 +45,8 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-int Serve(const InferenceConfig& config, const std::string& data_dir) {
+int Serve(const InferenceConfig& config, const ServiceArgs& args) {
+  const std::string& data_dir = args.data_dir;
   LogInfo("configuration", {{"data_dir", data_dir},
                             {"models_dir", config.registry.models_dir},
                             {"weights_dir", config.registry.weights_dir},
@@ -60,17 +62,26 @@ int Serve(const InferenceConfig& config, const std::string& data_dir) {
   ModelRegistry registry(config.registry,
                          MakeEngineFactory(config.engines, &metrics),
                          Clock::Real(), &metrics);
-  AggregatorClient aggregator(
-      {.target = config.aggregator, .timeout = config.aggregator_timeout});
+  AggregatorClient aggregator({.target = config.aggregator,
+                               .timeout = config.aggregator_timeout,
+                               .security = args.grpc});
   InferenceCore core(config.core, registry, aggregator, &metrics);
   const auto collector = InferenceMetrics::MakeCollector(
       [&core, &registry] { return TakeSample(core, registry); });
   (*exporter)->AddCollectable(collector);
   InferenceServiceImpl service({.receive_timeout = config.receive_timeout},
                                core, registry, &metrics);
+  AuditLog audit({.path = args.audit_file,
+                  .service = "inference",
+                  .counted = (*exporter)->AuditCounter()},
+                 Clock::Real());
   auto server = GrpcServer::Start(
-      {.listen = config.listen, .reflection = config.reflection}, {&service},
-      {camherd::v1::InferenceService::service_full_name()});
+      {.listen = config.listen,
+       .reflection = config.reflection,
+       .security = args.grpc,
+       .audit = &audit,
+       .audited = {"PrepareModel", "UnloadModel"}},
+      {&service}, {camherd::v1::InferenceService::service_full_name()});
   if (!server.ok()) return Fail(server.status());
   for (const std::string& name : config.prepare) {
     const auto prepared = registry.Prepare(name, /*rebuild=*/false);
@@ -90,6 +101,7 @@ int Serve(const InferenceConfig& config, const std::string& data_dir) {
   Clock::Real().SleepFor(config.not_ready_delay);
   core.Drain();
   registry.Stop();
+  service.StopWatches();
   (*server)->Stop(config.drain);
   core.Stop();
   // No scrape may ask the core once it is gone.
@@ -115,5 +127,5 @@ int main(int argc, char** argv) {
     puts("configuration ok");
     return 0;
   }
-  return Serve(*config, args.data_dir);
+  return Serve(*config, args);
 }

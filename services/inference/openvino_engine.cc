@@ -245,25 +245,28 @@ absl::StatusOr<std::unique_ptr<OpenvinoEngine>> OpenvinoEngine::Create(
 
 absl::StatusOr<InferResult> OpenvinoEngine::Infer(
     absl::Span<const Picture> pictures, const InferOptions& options) {
-  InferResult result;
-  for (const Picture& picture : pictures) {
-    if (!impl_->turns.Take(options.queue_timeout)) {
-      return absl::UnavailableError("the openvino engine had no turn");
-    }
-    absl::StatusOr<std::vector<camherd::v1::Detection>> found;
+  std::vector<absl::StatusOr<std::vector<camherd::v1::Detection>>> found(
+      pictures.size());
+  const auto look = [&](int i) {
     try {
-      found = impl_->Look(picture, options);
+      found[i] = impl_->Look(pictures[i], options);
     } catch (const std::exception& error) {
-      found = absl::AbortedError(absl::StrCat("OpenVINO: ", OneLine(error)));
+      found[i] = absl::AbortedError(absl::StrCat("OpenVINO: ", OneLine(error)));
     }
-    impl_->turns.Give();
-    if (found.ok()) {
-      std::move(found->begin(), found->end(),
+  };
+  if (!impl_->turns.ForEach(static_cast<int>(pictures.size()),
+                            options.queue_timeout, look)) {
+    return absl::UnavailableError("the openvino engine had no turn");
+  }
+  InferResult result;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (found[i].ok()) {
+      std::move(found[i]->begin(), found[i]->end(),
                 std::back_inserter(result.detections));
-    } else if (absl::IsAborted(found.status())) {
-      return found.status();
+    } else if (absl::IsAborted(found[i].status())) {
+      return found[i].status();
     } else {
-      result.undecodable_frames.push_back(picture.frame_index);
+      result.undecodable_frames.push_back(pictures[i].frame_index);
     }
   }
   return result;

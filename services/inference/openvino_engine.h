@@ -21,8 +21,8 @@ namespace camherd::inference {
 // picture's shape (640x384 for 16:9 at 640) where `rectangular` says so; each
 // shape is compiled once, and kept on disk in `cache_dir`.
 //
-// `streams` pictures are in work at once, from whatever calls; the pictures of
-// all calls take turns, so that a large batch does not hold up a small one.
+// `streams` pictures are in work at once, of one call or of several; see
+// turns.h for which go first.
 //
 // Thread-safe.
 class OpenvinoEngine : public Engine {

@@ -155,13 +155,12 @@ absl::StatusOr<std::unique_ptr<VenvEngine>> VenvEngine::Create(
   for (int i = 0; i < options.workers; ++i) {
     engine->slots_.emplace_back([e = engine.get()] { e->RunSlot(); });
   }
-  absl::MutexLock lock(&engine->mu_);
+  SteadyMutex::Holder lock(&engine->mu_);
   const auto settled = [e = engine.get()]() {
-    e->mu_.AssertReaderHeld();
+    e->mu_.AssertHeld();
     return !e->broken_.ok() || e->slots_ready_ == e->options_.workers;
   };
-  while (!engine->mu_.AwaitWithTimeout(absl::Condition(&settled),
-                                       absl::Milliseconds(100))) {
+  while (!engine->mu_.AwaitFor(settled, absl::Milliseconds(100))) {
     if (stop.IsSet()) return absl::CancelledError("stopped");
   }
   if (!engine->broken_.ok()) return engine->broken_;
@@ -219,7 +218,7 @@ absl::StatusOr<std::unique_ptr<VenvWorker>> VenvEngine::StartWorker() {
           "\" of model.yaml; it knows [", absl::StrJoin(known, ", "), "]"));
     }
   }
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   device_ = StringOf(hello, "device");
   return worker;
 }
@@ -256,7 +255,7 @@ void VenvEngine::RunSlot() {
       worker = *std::move(started);
       failures = 0;
       if (first) {
-        absl::MutexLock lock(&mu_);
+        SteadyMutex::Holder lock(&mu_);
         ++slots_ready_;
       }
       first = false;
@@ -285,7 +284,7 @@ void VenvEngine::RunSlot() {
 VenvEngine::Job* VenvEngine::TakeJob() {
   uint64_t count = 0;
   if (read(wake_fd_, &count, sizeof(count)) != sizeof(count)) return nullptr;
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   if (queue_.empty()) return nullptr;
   Job* job = queue_.front();
   queue_.pop_front();
@@ -401,25 +400,25 @@ absl::StatusOr<InferResult> VenvEngine::RunOnWorker(
   Job job;
   job.pictures = pictures;
   job.options = options;
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   if (stopped_) return absl::UnavailableError("the engine is stopped");
   if (!broken_.ok()) return broken_;
   queue_.push_back(&job);
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t n = write(wake_fd_, &one, sizeof(one));
   const auto begun = [&job] { return job.taken || job.done; };
-  if (!mu_.AwaitWithTimeout(absl::Condition(&begun), options.queue_timeout)) {
+  if (!mu_.AwaitFor(begun, options.queue_timeout)) {
     queue_.erase(std::find(queue_.begin(), queue_.end(), &job));
     return absl::UnavailableError(
         absl::StrCat("no worker of ", options_.model, " was free within ",
                      absl::FormatDuration(options.queue_timeout)));
   }
-  mu_.Await(absl::Condition(&job.done));
+  mu_.Await([&job] { return job.done; });
   return std::move(job.result);
 }
 
 void VenvEngine::Finish(Job& job, absl::StatusOr<InferResult> result) {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   job.result = std::move(result);
   job.done = true;
 }
@@ -433,7 +432,7 @@ void VenvEngine::FailQueue(const absl::Status& status) {
 }
 
 void VenvEngine::SetBroken(const absl::Status& status) {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   broken_ = status;
   FailQueue(status);
 }
@@ -441,7 +440,7 @@ void VenvEngine::SetBroken(const absl::Status& status) {
 void VenvEngine::Stop() {
   stop_.Set();
   {
-    absl::MutexLock lock(&mu_);
+    SteadyMutex::Holder lock(&mu_);
     stopped_ = true;
     FailQueue(absl::UnavailableError("the engine is stopped"));
   }
@@ -451,12 +450,12 @@ void VenvEngine::Stop() {
 }
 
 std::string VenvEngine::device() const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   return device_;
 }
 
 int VenvEngine::queue_depth() const {
-  absl::MutexLock lock(&mu_);
+  SteadyMutex::Holder lock(&mu_);
   return static_cast<int>(queue_.size());
 }
 

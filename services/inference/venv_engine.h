@@ -13,10 +13,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "services/common/backoff.h"
+#include "services/common/steady_mutex.h"
 #include "services/common/stop_signal.h"
 #include "services/inference/engine.h"
 #include "services/inference/venv_worker.h"
@@ -120,7 +120,7 @@ class VenvEngine : public Engine {
   std::atomic<int64_t> next_id_{1};
   std::vector<std::thread> slots_;
 
-  mutable absl::Mutex mu_;
+  mutable SteadyMutex mu_;
   std::deque<Job*> queue_ ABSL_GUARDED_BY(mu_);
   int slots_ready_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;

@@ -24,6 +24,7 @@ import curve_rows  # noqa: E402
 import held_rows  # noqa: E402
 import inference_rows  # noqa: E402
 import native_rows  # noqa: E402
+import rest_rows  # noqa: E402
 import whole_way  # noqa: E402
 from rig import ROOT, BenchError, Rig  # noqa: E402
 from table import Line, Say, markdown  # noqa: E402
@@ -35,9 +36,17 @@ ROWS: dict[str, tuple[str, Row]] = {
         "InferBatch of 10 x 250 KB, both ends, beside a plain socket",
         lambda rig, say, args: inference_rows.rpc(rig, say, args.rounds),
     ),
+    "rest": (
+        "the gateway: added latency, requests/s beside plain cpp-httplib, clients beside readers",
+        lambda rig, say, args: rest_rows.rest(rig, say, args.rounds),
+    ),
     "record-append": (
         "durable records of 310 KB",
         lambda rig, say, args: inference_rows.record_append(rig, say, args.rounds),
+    ),
+    "record-store": (
+        "a store of a million records: opened, caught up, listed",
+        lambda rig, say, args: inference_rows.record_store(rig, say),
     ),
     "venv-worker": (
         "10 pictures through the resident worker, beside a process per batch",
@@ -66,6 +75,10 @@ ROWS: dict[str, tuple[str, Row]] = {
     "whole-way1": (
         "one camera, from RTSP to predictions.json: the four processes and A's flow",
         lambda rig, say, args: whole_way.whole_way1(rig, say, args.rounds, args.models),
+    ),
+    "lateness": (
+        "tenth frame to durable record, with 80 % of the machine in use, native",
+        lambda rig, say, args: held_rows.lateness(rig, say, args.window),
     ),
     "whole-way": (
         "cameras that the machine holds, from RTSP to the record, native and A's flow",
@@ -117,7 +130,7 @@ def main() -> int:
         help="for venv-worker and whole-way1 (default pothole; animals takes 6 GB)",
     )
     parser.add_argument(
-        "--window", type=float, default=60, help="for whole-way: seconds to hold (default 60)"
+        "--window", type=float, default=60, help="for whole-way, lateness: seconds (default 60)"
     )
     parser.add_argument(
         "--minutes", type=float, default=7, help="for whole-way: most for each flow (default 7)"

@@ -25,6 +25,9 @@ PEER = "A's flow rebuilt"
 MOUNTS = 8
 # Cameras that ours begins with.
 FIRST = 24
+# Part of the machine that is in use where lateness has its budget, in seconds.
+LOADED = 0.8
+LATE = 1.0
 # Niceness of what is measured. The cameras, elsewhere machines of their own,
 # have the processor first.
 NICE = 10
@@ -208,23 +211,53 @@ def _precision(rig: Rig, inference: Running) -> str:
     return next(model.precision for model in models if model.name == MODEL)
 
 
+def _ours(rig: Rig, urls: list[str], camera: Running, say: Say) -> Iterator[tuple[str, Holder]]:
+    """The services, in one precision after the other."""
+    quantizer = python_with(rig, "quantizer", ROOT / "models/requirements_quantize.txt", say)
+    weights = weights_with_int8(rig, quantizer, say)
+    rate = rig.cows().stat().st_size / COWS_SECONDS
+    rig.nice = NICE
+    for precision in ("auto", "int8"):
+        with _camherd(rig, precision, weights, urls, rate, say) as ours:
+            yield ours.name, Holder(ours, camera.pid, say)
+
+
+def _cameras(rig: Rig) -> tuple[Running, list[str]]:
+    camera = rig.camera([f"cows{n},codec=copy,video={rig.cows()}" for n in range(MOUNTS)])
+    return camera, [f"rtsp://{camera.address}/cows{n}" for n in range(MOUNTS)]
+
+
+def lateness(rig: Rig, say: Say, window: float) -> list[Line]:
+    """From a batch's last frame to its record, with 80 % of the machine in use."""
+    camera, urls = _cameras(rig)
+    lines = []
+    for name, holder in _ours(rig, urls, camera, say):
+        holder.change(FIRST)
+        for _ in range(2):
+            busy = holder.hold(PERIOD, PERIOD).busy
+            holder.change(round(holder.running * LOADED / busy))
+        level = holder.hold(window, PERIOD)
+        line = Line("lateness", name, level.late(0.99), "s, p99")
+        line.remark = (
+            f"p50 {level.late(0.5):.2f} s of {len(level.lateness)} batches; budget {LATE:g} s;"
+            f" {level.cameras} cameras, machine {level.busy:.0%} busy, of it the cameras"
+            f" {level.camera_cpu * level.cameras / 60 / (os.cpu_count() or 1):.0%}"
+        )
+        if level.foreign > 0.1:
+            line.remark += f"; DISTURBED: others used {level.foreign:.0%}"
+        lines.append(line)
+    return lines
+
+
 def whole_way(rig: Rig, say: Say, window: float, minutes: float) -> list[Line]:
     """As many cameras as hold, and what they cost."""
-    quantizer = python_with(rig, "quantizer", ROOT / "models/requirements_quantize.txt", say)
     requirements = ROOT / "models/animals/requirements_animals.txt"
     ultralytics = python_with(rig, "ultralytics", requirements, say)
-    weights = weights_with_int8(rig, quantizer, say)
-    clip = rig.cows()
-    camera = rig.camera([f"cows{n},codec=copy,video={clip}" for n in range(MOUNTS)])
-    urls = [f"rtsp://{camera.address}/cows{n}" for n in range(MOUNTS)]
-    rig.nice = NICE
+    camera, urls = _cameras(rig)
     limit = 60 * minutes
     found: list[tuple[str, Found]] = []
-    for precision in ("auto", "int8"):
-        rate = clip.stat().st_size / COWS_SECONDS
-        with _camherd(rig, precision, weights, urls, rate, say) as ours:
-            holder = Holder(ours, camera.pid, say)
-            found.append((ours.name, search(holder, FIRST, window, INTERVAL, limit)))
+    for name, holder in _ours(rig, urls, camera, say):
+        found.append((name, search(holder, FIRST, window, INTERVAL, limit)))
     os.environ["YOLO_CONFIG_DIR"] = str(rig.work / "python")
     os.environ["YOLO_OFFLINE"] = "true"
     runner = [ultralytics, ROOT / "tests/bench/document_a_inference.py"]

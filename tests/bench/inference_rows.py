@@ -206,3 +206,20 @@ def record_append(rig: Rig, say: Say, _rounds: int) -> list[Line]:
         remark = f"{rate} records/s; budget 1 ms, 500/s"
         lines.append(Line(row, what, float(cpu_ms), "CPU-ms/record", remark=remark))
     return lines
+
+
+def record_store(rig: Rig, say: Say) -> list[Line]:
+    """A million records: time to open, to catch up and to list, for each filter."""
+    program = rig.program("camherd_bench_record_store")
+    folder = rig.folder("record_store")
+    env = {**os.environ, "TMPDIR": str(folder)}
+    lines = []
+    with subprocess.Popen([program, "1000000"], stdout=subprocess.PIPE, text=True, env=env) as run:
+        for printed in run.stdout:
+            say(f"  {printed.rstrip()}")
+            what, value, unit = printed.rstrip().rsplit(maxsplit=2)
+            lines.append(Line("record-store", what, float(value), unit))
+    shutil.rmtree(folder)
+    if run.returncode != 0:
+        raise BenchError(f"{program.name} ended with {run.returncode}")
+    return lines

@@ -105,6 +105,28 @@ class ReadyWriter : public grpc::ServerWriteReactor<v1::PrepareModelResponse> {
   v1::PrepareModelResponse response_;
 };
 
+// Sends an export without end, as fast as it is taken.
+class EndlessWriter
+    : public grpc::ServerWriteReactor<v1::ExportRecordsResponse> {
+ public:
+  EndlessWriter() {
+    piece_.set_chunk(std::string(64 << 10, 'x'));
+    StartWrite(&piece_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (ok) {
+      StartWrite(&piece_);
+    } else {
+      Finish(grpc::Status::CANCELLED);
+    }
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  v1::ExportRecordsResponse piece_;
+};
+
 class NullInference : public v1::InferenceService::CallbackService {
  public:
   grpc::ServerReadReactor<v1::InferBatchRequest>* InferBatch(
@@ -131,6 +153,12 @@ class NullInference : public v1::InferenceService::CallbackService {
 
 class NullAggregator : public v1::AggregatorService::CallbackService {
  public:
+  grpc::ServerWriteReactor<v1::ExportRecordsResponse>* ExportRecords(
+      grpc::CallbackServerContext* /*context*/,
+      const v1::ExportRecordsRequest* /*request*/) override {
+    return new EndlessWriter();
+  }
+
   grpc::ServerReadReactor<v1::AddBatchResultRequest>* AddBatchResult(
       grpc::CallbackServerContext* /*context*/,
       v1::AddBatchResultResponse* response) override {

@@ -153,6 +153,8 @@ class Herd:
         # More variables: of one service, and of all.
         self.own: dict[str, dict[str, str]] = {"capture": preload or {}}
         self.environment: dict[str, str] = {}
+        # Of the requests to the gateway that bring no header of their own.
+        self.token = ""
 
     # Processes.
 
@@ -309,6 +311,8 @@ class Herd:
     ) -> Answer:
         """One HTTP request; a dict or list is sent as JSON, a string as a form."""
         headers = dict(headers or {})
+        if self.token and "Authorization" not in headers:
+            headers["Authorization"] = f"Bearer {self.token}"
         if isinstance(body, dict | list):
             body = json.dumps(body)
             headers.setdefault("Content-Type", "application/json")

@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import sqlite3
+import struct
 from typing import Any
+from urllib.parse import quote
 
+import cv2
+import numpy as np
 import pytest
 from conftest import HerdMaker
 from harness import Answer, Camera, Herd, wait_for
@@ -185,6 +192,59 @@ def test_what_is_not_there_says_so(module_herd: Herd, method: str, path: str, st
     assert "root:" not in answer.text
 
 
+HOSTILE = [
+    "../../etc/passwd",
+    "..%2f..%2fetc%2fpasswd",
+    "<script>alert(1)</script>",
+    "' OR '1'='1",
+    "demo'; DROP TABLE streams;--",
+    "a\r\nSet-Cookie: x=1",
+    "a\0b",
+    "\x1b[31mred",
+    "gate\u202e3",
+    "\u2066gate",
+    "\u0085",
+    "{{7*7}}",
+    "${jndi:ldap://127.0.0.1/a}",
+    "x" * 900,
+]
+# What deceives the eye must not come back as it was sent.
+UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:24]))
+def test_a_hostile_id_is_refused_and_shown_escaped(module_herd: Herd, text: str) -> None:
+    name = quote(text, safe="")
+    body = {"rtsp_url": URL, "camera_id": text}
+    for method, path, fields in [
+        ("GET", f"/api/v1/streams/{name}", None),
+        ("PATCH", f"/api/v1/streams/{name}", {"interval_seconds": 5}),
+        ("DELETE", f"/api/v1/streams/{name}", None),
+        ("POST", f"/api/v1/streams/{name}/stop", None),
+        ("GET", f"/api/v1/streams/{name}/latest.jpg", None),
+        ("GET", f"/api/v1/streams/{name}/grid.json", None),
+        ("GET", f"/api/v1/records/{name}", None),
+        ("GET", f"/api/v1/records/{name}/frame.jpg", None),
+        ("GET", f"/api/v1/records?camera_id={name}", None),
+        ("GET", f"/api/v1/records/export?camera_id={name}", None),
+        ("GET", f"/api/v1/streams?page_token={name}", None),
+        ("GET", f"/api/v1/cameras/{name}", None),
+        ("PUT", f"/api/v1/cameras/{name}", {"name": "x"}),
+        ("GET", f"/api/v1/models/{name}", None),
+        ("POST", f"/api/v1/models/{name}/prepare", None),
+        ("POST", "/api/v1/streams", body),
+        ("POST", "/api/v1/streams", {"rtsp_url": URL, "models": [text]}),
+    ]:
+        answer = module_herd.request(method, path, fields)
+        assert answer.status in (400, 404), f"{method} {path}: {answer.status} {answer.text}"
+        assert not UNSEEN.search(answer.json["error"]["message"]), answer.text
+        assert not UNSEEN.search(answer.text), answer.text
+        assert "set-cookie" not in answer.headers
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert_nothing_was_made(module_herd)
+
+
 def test_a_metadata_address_is_never_connected_to(module_herd: Herd) -> None:
     url = "rtsp://169.254.169.254/latest"
     answer = module_herd.request("POST", "/start_stream", {"rtsp_url": url, "camera_id": "meta"})
@@ -196,6 +256,43 @@ def test_a_metadata_address_is_never_connected_to(module_herd: Herd) -> None:
         assert module_herd.request("DELETE", "/api/v1/streams/meta").status == 204
     else:
         assert_error(answer, ["rtsp_url"], answer.status)
+
+
+def jpeg_of(width: int, height: int) -> bytes:
+    """A JPEG whose head says that it is of that size, and its first few bytes."""
+    small = cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+    at = small.index(b"\xff\xc0") + 5
+    return small[:at] + struct.pack(">HH", height, width) + small[at + 4 :]
+
+
+# What is no picture, and what the message must name.
+NO_PICTURES = {
+    "nothing": (b"", ["JPEG"]),
+    "text": (b"hello", ["JPEG"]),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(100), ["JPEG"]),
+    "head": (b"\xff\xd8\xff", []),
+    "zeros": (b"\xff\xd8\xff\xe0" + bytes(5000), []),
+    "no_width": (jpeg_of(0, 16), []),
+    # Gigabytes of pixels in a few hundred bytes.
+    "bomb": (jpeg_of(65500, 65500), ["65500"]),
+}
+
+
+def test_detect_refuses_what_is_no_picture(make_herd: HerdMaker) -> None:
+    herd = make_herd()
+    herd.request("POST", "/api/v1/models/animals/prepare")
+    model = "/api/v1/models/animals"
+    wait_for(lambda: herd.get(model).json["state"] == "ready", 60, lambda: herd.get(model).text)
+
+    def detect(picture: bytes, kind: str = "image/jpeg") -> Answer:
+        return herd.request("POST", "/api/v1/detect?model=animals", picture, {"Content-Type": kind})
+
+    for case, (picture, names) in NO_PICTURES.items():
+        answer = detect(picture)
+        assert answer.status == 400, f"{case}: {answer.status} {answer.text}"
+        assert_error(answer, names)
+    assert_error(detect(jpeg_of(16, 16), "application/json"), ["Content-Type", "json"], 415)
+    assert detect(jpeg_of(16, 16)).status == 200
 
 
 CSV = """cameraID,latitude,longitude
@@ -253,6 +350,35 @@ def test_a_csv_without_the_columns_is_reported_and_the_service_runs(
         "POST", "/api/v1/cameras/import", text.encode(), {"Content-Type": "text/csv"}
     )
     assert answer.status == 400 or answer.json["errors"], answer.text
+
+
+# What lies in the data folder: (name, content; "": a newer version's database),
+# what the message must name.
+IN_THE_WAY: dict[str, tuple[str, bytes, str]] = {
+    "frames_is_a_file": ("frames", b"x", "/frames: Not a directory"),
+    "brightest_is_a_file": ("brightest", b"x", "/brightest: Not a directory"),
+    "the_store_is_none": ("capture.db", b"x" * 20000, "capture.db: cannot open: file is not"),
+    "a_newer_version": ("capture.db", b"", "capture.db has schema version 999"),
+}
+
+
+@pytest.mark.parametrize("case", IN_THE_WAY)
+def test_a_capture_that_cannot_start_names_what_is_in_its_way(
+    make_herd: HerdMaker, case: str
+) -> None:
+    name, content, named = IN_THE_WAY[case]
+    herd = make_herd(start=False)
+    path = herd.data / name
+    path.write_bytes(content)
+    if not content:
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA user_version=999")
+    with pytest.raises(AssertionError, match="capture ended at its start"):
+        herd.start(["capture"])
+    assert herd.services["capture"].process.wait(10) == 1
+    assert named in herd.log("capture")
+    if content:
+        assert path.read_bytes() == content
 
 
 def test_an_unknown_key_or_a_bad_value_of_the_configuration_stops_the_start(

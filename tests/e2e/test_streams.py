@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import time
 
+import numpy as np
 from conftest import HerdMaker
 from harness import VTEST, Camera, Herd, wait_for
 from records import decode, kept_frames, spooled_frames
@@ -128,3 +129,27 @@ def test_a_second_stream_of_a_name_gets_a_number_and_the_answer_says_so(
         two = herd.request("POST", "/start", f"rtsp_url={other.url('demo')}", listener=1)
     assert "process_name=demo" in one.text
     assert "process_name=demo-2" in two.text
+
+
+def test_the_newest_picture_comes_with_boxes_and_as_wide_as_asked(
+    herd: Herd, camera: Camera
+) -> None:
+    herd.start_stream(camera.url("demo"), camera_id="CAM-001", interval=0.2)
+    herd.wait_records(1)
+    # Nothing moves any more.
+    herd.request("POST", "/api/v1/streams/CAM-001/stop")
+    wait_for(lambda: herd.stream("CAM-001")["accounting"]["spooled"] == 0, 30)
+    latest = "/api/v1/streams/CAM-001/latest.jpg"
+    plain = herd.get(f"{latest}?acknowledged=true")
+    boxes = herd.get(f"{latest}?acknowledged=true&boxes=true")
+    small = herd.get(f"{latest}?acknowledged=true&boxes=true&width=320")
+    assert decode(plain.body).shape == decode(boxes.body).shape == (576, 768, 3)
+    assert decode(small.body).shape == (240, 320, 3)
+    # A frame is thin: much of it is far from what it was, most of all is not.
+    apart = np.abs(decode(plain.body).astype(int) - decode(boxes.body)).max(axis=2) > 60
+    assert 0.001 < apart.mean() < 0.05
+    assert len({answer.headers["etag"] for answer in (plain, boxes, small)}) == 3
+    newest = herd.get(f"{latest}?width=160")
+    assert decode(newest.body).shape == (120, 160, 3)
+    assert herd.get(f"{latest}?boxes=true").status == 400
+    assert herd.get(f"{latest}?width=8").status == 400

@@ -86,11 +86,12 @@ _TIME = re.compile(
 )
 
 
-# The clock, and a test that is built without it.
+# The clock, a test that is built without it, and one that sets it.
 _CLOCKS = (
     "services/common/clock.cc",
     "services/common/clock.h",
     "tests/unit/inference/kernels/detection_kernels_test.cc",
+    "tests/unit/common/steady_mutex_test.cc",
 )
 
 
@@ -101,6 +102,23 @@ def time_from_the_clock(tree: SourceTree) -> Iterator[Violation]:
             continue
         yield from file.matches(
             _TIME, lambda m: f"{m[0].strip('(')} is for clock.cc alone", file.code
+        )
+
+
+_WALL_WAIT = re.compile(
+    r"\b(?:Await|LockWhen|ReaderLockWhen|Wait|WaitForNotification)With(?:Timeout|Deadline)\b"
+    r"|\bsystem_clock\b|\bwait_until\b"
+)
+
+
+def waits_by_the_steady_clock(tree: SourceTree) -> Iterator[Violation]:
+    """No service waits by the wall clock, where an hour back makes a second an
+    hour: the timeouts of this Abseil do."""
+    for file in tree.select(_CPP, ("services/", "gateway/")):
+        yield from file.matches(
+            _WALL_WAIT,
+            lambda m: f"{m[0]} goes by the wall clock: wait under a SteadyMutex",
+            file.code,
         )
 
 
@@ -183,6 +201,7 @@ RULES = [
     one_class_a_file,
     tests_named_after_files,
     time_from_the_clock,
+    waits_by_the_steady_clock,
     http_numbers_in_one_place,
     forbidden_words,
     nolint_says_why,

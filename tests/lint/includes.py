@@ -66,7 +66,8 @@ TABLE = {
     "services/cli": {"gRPC": ["*"], "JSON": ["*"]},
     "gateway": {
         "cpp-httplib": ["http_server"],
-        "JSON": ["proto_json"],
+        "OpenSSL": ["tls_server"],
+        "JSON": ["proto_json", "openapi_routes"],
         "gRPC": ["backend_clients"],
     },
 }

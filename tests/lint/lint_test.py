@@ -155,6 +155,12 @@ PLANTED: dict[str, list[tuple[dict[str, str | bytes], list[tuple[str, int]]]]] =
         ({"a.cc": "\nusleep(3);\n"}, [("a.cc", 2)]),
         ({"a.cc": "clock_gettime(CLOCK_MONOTONIC, &t);\n"}, [("a.cc", 1)]),
     ],
+    "waits_by_the_steady_clock": [
+        ({"services/a/a.cc": "mu_.AwaitWithTimeout(c, t);\n"}, [("services/a/a.cc", 1)]),
+        ({"gateway/a.h": "\nn.WaitForNotificationWithTimeout(t);\n"}, [("gateway/a.h", 2)]),
+        ({"services/a/a.cc": "wake_.wait_until(lock, t);\n"}, [("services/a/a.cc", 1)]),
+        ({"gateway/a.cc": "std::chrono::system_clock::time_point t;\n"}, [("gateway/a.cc", 1)]),
+    ],
     "http_numbers_in_one_place": [
         ({"gateway/a.cc": "response.status = 404;\n"}, [("gateway/a.cc", 1)]),
         ({"gateway/a.cc": "if (status_code == 200) {\n"}, [("gateway/a.cc", 1)]),
@@ -320,6 +326,10 @@ LEGAL: dict[str, dict[str, str | bytes]] = {
         "services/common/clock.cc": "absl::Now();\n",
         "a.cc": '// absl::Now()\nx = "absl::Now()";\nclock.SleepFor(x);\n'
         "clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);\nmy_sleep(3);\n",
+    },
+    "waits_by_the_steady_clock": {
+        "services/a/a.cc": "// AwaitWithTimeout\nmu_.AwaitFor(c, t);\nwake_.wait_for(lock, t);\n",
+        "tests/a_test.cc": "n.WaitForNotificationWithTimeout(t);\n",
     },
     "http_numbers_in_one_place": {
         "gateway/http_status.cc": "case 404:\n",

@@ -26,6 +26,9 @@
 // EDQUOT, EINTR, SHORT (half of the bytes are written) and KILL (the process
 // ends by SIGKILL before the call); and `every` a number: each such call, each
 // second, ...
+//
+// $DISK_SHIM_CHILDREN, set: the programs that this one runs have the shim as
+// well, and see the same faults, whatever environment they are given.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -78,11 +81,21 @@ struct Shim {
     if (const char* file = std::getenv("DISK_SHIM_FAULTS"); file != nullptr) {
       faults_file = file;
     }
+    if (std::getenv("DISK_SHIM_CHILDREN") == nullptr) return;
+    for (const char* name : {"LD_PRELOAD", "DISK_SHIM_DIR", "DISK_SHIM_TRACE",
+                             "DISK_SHIM_FAULTS", "DISK_SHIM_CHILDREN"}) {
+      const char* value = std::getenv(name);
+      if (value != nullptr)
+        for_children.push_back(std::string(name) + "=" + value);
+    }
   }
 
   std::string dir;
   int trace = -1;
   std::string faults_file;
+  std::vector<std::string> for_children;
+  using Exec = int (*)(const char*, char* const[], char* const[]);
+  const Exec execve = Next<Exec>("execve");
 
   std::mutex mu;
   std::vector<Fault> faults;
@@ -386,6 +399,23 @@ unsigned ModeOf(int flags, va_list arguments) {
 }
 
 }  // namespace
+
+// Between fork and exec nothing may be allocated or looked up.
+[[gnu::constructor]] static void MakeShim() { TheShim(); }
+
+extern "C" int execve(const char* path, char* const argv[],
+                      char* const environment[]) {
+  constexpr size_t kMost = 256;
+  const Shim& shim = TheShim();
+  const char* all[kMost + 1];
+  size_t size = 0;
+  for (const std::string& own : shim.for_children) all[size++] = own.c_str();
+  for (char* const* entry = environment; *entry != nullptr; ++entry) {
+    if (size < kMost) all[size++] = *entry;
+  }
+  all[size] = nullptr;
+  return shim.execve(path, argv, const_cast<char* const*>(all));
+}
 
 // Told by the program, see K above.
 extern "C" void DiskShimMark(const char* text) {

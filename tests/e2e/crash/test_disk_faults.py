@@ -6,6 +6,7 @@ that fails ends it, and the start after that is right."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -36,9 +37,9 @@ DISK_BYTES = 1 << 30
 
 
 class Faults:
-    """What the disk shim lets fail in one service."""
+    """What the disk shim lets fail in one service, and in its children."""
 
-    def __init__(self, herd: Herd, service: str) -> None:
+    def __init__(self, herd: Herd, service: str, children: bool = False) -> None:
         self._file = herd.folder / "faults"
         self.set()
         herd.own.setdefault(service, {}).update(
@@ -46,6 +47,8 @@ class Faults:
             DISK_SHIM_DIR=os.path.realpath(herd.data),
             DISK_SHIM_FAULTS=str(self._file),
         )
+        if children:
+            herd.own[service]["DISK_SHIM_CHILDREN"] = "1"
 
     def set(self, *lines: str) -> None:
         """These fail from now on, nothing else."""
@@ -54,10 +57,12 @@ class Faults:
         new.rename(self._file)
 
 
-def begin(make_herd: HerdMaker, camera: Camera, service: str) -> tuple[Herd, Faults]:
+def begin(
+    make_herd: HerdMaker, camera: Camera, service: str, children: bool = False
+) -> tuple[Herd, Faults]:
     """A herd that records one stream, the service under the shim."""
     herd = make_herd(start=False, **SETTINGS)
-    faults = Faults(herd, service)
+    faults = Faults(herd, service, children)
     herd.start()
     fields = {"interval_seconds": 0.1, "batch_size": 3, "models": ["people"]}
     herd.start_stream(camera.url("third"), camera_id=NAME, **fields)
@@ -124,6 +129,9 @@ def test_a_capture_whose_disk_fails_misses_by_name_and_goes_on(
         faults.set(fault)
         wait_for(lambda w=words, t=told: w in herd.log("capture")[t:], 20, fault)
         herd.wait_stream(NAME, lambda s, w=words: w in s["state_reason"], 20, words)
+        wait_for(lambda: not herd.get("/readyz").json["services"]["capture"]["ready"], 20, fault)
+        reason = herd.get("/readyz").json["services"]["capture"]["reason"]
+        assert "capture.db cannot be written" in reason, reason
         # What cannot be written cannot be counted either, until it can again.
         herd.check_accounting()
         faults.set()
@@ -140,6 +148,50 @@ def test_a_capture_whose_disk_fails_misses_by_name_and_goes_on(
     for path in ("capture.db-wal", "frames/"):
         check_ends_by_fsync(herd, faults, "capture", path)
     drain(herd, [NAME])
+
+
+def test_a_worker_whose_disk_fails_misses_by_name_and_stores_nothing_half(
+    make_herd: HerdMaker, camera: Camera
+) -> None:
+    herd, faults = begin(make_herd, camera, "capture", children=True)
+    refusals = {
+        "write EIO 1 frames/": "Input/output error",
+        "open ENOSPC 1 frames/": "No space left on device",
+        "rename EROFS 1 frames/": "Read-only file system",
+    }
+    for fault, words in refusals.items():
+        before = herd.stream(NAME)["accounting"]
+        faults.set(fault)
+        words = f"pictures cannot be written: .*{words}"
+        herd.wait_stream(NAME, lambda s, w=words: re.search(w, s["state_reason"]), 20, words)
+        enough = before["missed"].get("disk_error", 0) + 3
+        after = herd.wait_stream(
+            NAME,
+            lambda s, n=enough: s["accounting"]["missed"].get("disk_error", 0) >= n,
+            20,
+            fault,
+        )["accounting"]
+        assert set(after["missed"]) - set(before["missed"]) <= {"disk_error"}, after
+        # The truth can still be written.
+        assert herd.get("/readyz").status == 200
+        faults.set()
+        goes_on(herd)
+        assert herd.stream(NAME)["state_reason"] == ""
+    # Some get through; then each is written in many pieces.
+    for faulty in ("write ENOSPC 2 frames/",), ("write EINTR 3 frames/", "write SHORT 1 frames/"):
+        faults.set(*faulty)
+        goes_on(herd)
+    faults.set()
+    assert herd.stream(NAME)["connects"] == 1
+    assert "worker lost" not in herd.log("capture")
+    # No hash was wrong: then its batch would be dropped.
+    drain(herd, [NAME])
+    assert not list((herd.data / "frames").rglob("*.tmp"))
+    pictures = list((herd.data / "records").rglob("*.jpg"))
+    assert pictures
+    for picture in pictures:
+        data = picture.read_bytes()
+        assert data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9"), picture
 
 
 @pytest.fixture

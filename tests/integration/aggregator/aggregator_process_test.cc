@@ -303,7 +303,10 @@ TEST(AggregatorProcessTest, AStartThatCannotBeNamesWhatIsInItsWay) {
        [](const std::string& dir) {
          std::filesystem::create_symlink("/dev/null", PredictionsPath(dir));
        },
-       "predictions.json is a special file"},
+       "predictions.json is a link: /dev/null is a special file"},
+      {"images is a file",
+       [](const std::string& dir) { WriteText(ImagesDir(dir), ""); },
+       "images: Not a directory"},
       {"predictions.json is somebody else's",
        [](const std::string& dir) {
          WriteText(PredictionsPath(dir), "{}\n");
@@ -360,6 +363,16 @@ TEST(AggregatorProcessTest, AFullTableOfInodesIsNamedAndLosesNothing) {
     // What is read of the log after its end.
     process.WaitForLog("nothing says this");
     EXPECT_THAT(process.log_text(), HasSubstr("the table of inodes is full"));
+  }
+  {
+    // Nor is there one for the log of the database.
+    for (int i = 0; std::ofstream(absl::StrCat(dir.path(), "/", i)); ++i) {
+    }
+    Process process(dir.path());
+    process.WaitForLog("nothing says this");
+    EXPECT_EQ(process.End(0), 1);
+    EXPECT_THAT(process.log_text(),
+                HasSubstr("unable to open database file: the table of inodes"));
   }
   ASSERT_GE(acknowledged, 10);
   ASSERT_EQ(::mount("tmpfs", dir.path().c_str(), "tmpfs", MS_REMOUNT,

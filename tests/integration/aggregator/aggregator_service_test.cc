@@ -33,12 +33,14 @@ namespace camherd::aggregator {
 namespace {
 
 using ::camherd::aggregator::testing::AddDetection;
+using ::camherd::aggregator::testing::AppendAndWait;
 using ::camherd::aggregator::testing::DecodeJpeg;
 using ::camherd::aggregator::testing::FakePicture;
 using ::camherd::aggregator::testing::MakeFrame;
 using ::camherd::aggregator::testing::MakeHeader;
 using ::camherd::aggregator::testing::MakeJpeg;
 using ::camherd::aggregator::testing::MakeMetrics;
+using ::camherd::aggregator::testing::MakeNewRecord;
 using ::camherd::aggregator::testing::ReadText;
 using ::camherd::aggregator::testing::WriteText;
 using ::camherd::testing::FakeClock;
@@ -460,13 +462,78 @@ TEST_F(AggregatorServiceTest, KeepsCamerasThroughTheApi) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("CAM-009")));
 }
 
-TEST_F(AggregatorServiceTest, WhatIsNotBuiltYetSaysSo) {
+TEST_F(AggregatorServiceTest, AWatchTellsOfEachNewRecordAndResumesByItsToken) {
+  ASSERT_THAT(Add(MakeHeader("s", 1), {0}), IsOk());
+  v1::WatchRecordsRequest request;
+  std::string token;
+  v1::WatchRecordsResponse event;
+  {
+    grpc::ClientContext context;
+    Prepare(context);
+    const auto watch = stub_->WatchRecords(&context, request);
+    // Caught up with what was there.
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_FALSE(event.has_record());
+    EXPECT_FALSE(event.reset());
+    ASSERT_THAT(Add(MakeHeader("s", 2), {0}), IsOk());
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_EQ(event.record().batch_seq(), 2);
+    EXPECT_GT(event.record().record_id(), 1);
+    token = event.resume_token();
+    context.TryCancel();
+    watch->Finish().error_code();
+  }
+  // One that is sent again is not new.
+  ASSERT_THAT(Add(MakeHeader("s", 2), {0}), IsOk());
+  ASSERT_THAT(Add(MakeHeader("s", 3), {0}), IsOk());
+  request.set_resume_token(token);
+  {
+    grpc::ClientContext context;
+    Prepare(context);
+    const auto watch = stub_->WatchRecords(&context, request);
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_EQ(event.record().batch_seq(), 3);
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_FALSE(event.has_record());
+    context.TryCancel();
+    watch->Finish().error_code();
+  }
+  // Of another run: anew, and with `replay` all there is.
+  request.set_resume_token("0123456789abcdef-1");
+  request.set_replay(true);
   grpc::ClientContext context;
   Prepare(context);
+  const auto watch = stub_->WatchRecords(&context, request);
+  ASSERT_TRUE(watch->Read(&event));
+  EXPECT_TRUE(event.reset());
+  for (const int batch : {1, 2, 3}) {
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_EQ(event.record().batch_seq(), batch);
+  }
+  ASSERT_TRUE(watch->Read(&event));
+  EXPECT_FALSE(event.has_record());
+  // A stop ends it before the server's drain would.
+  service_->StopWatches();
+  EXPECT_FALSE(watch->Read(&event));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(AggregatorServiceTest, AWatchOfACameraTellsOfItsRecordsOnly) {
+  v1::WatchRecordsRequest request;
+  request.set_camera_id("CAM-other");
+  grpc::ClientContext context;
+  Prepare(context);
+  const auto watch = stub_->WatchRecords(&context, request);
   v1::WatchRecordsResponse event;
-  auto reader = stub_->WatchRecords(&context, v1::WatchRecordsRequest());
-  EXPECT_FALSE(reader->Read(&event));
-  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  ASSERT_TRUE(watch->Read(&event));
+  ASSERT_THAT(Add(MakeHeader("s", 1), {0}), IsOk());
+  v1::AddBatchResultHeader other = MakeHeader("s", 2);
+  other.mutable_manifest()->set_camera_id("CAM-other");
+  other.set_manifest_sha256(Sha256(other.manifest().SerializeAsString()));
+  ASSERT_THAT(Add(other, {0}), IsOk());
+  ASSERT_TRUE(watch->Read(&event));
+  EXPECT_EQ(event.record().camera_id(), "CAM-other");
+  context.TryCancel();
 }
 
 TEST_F(AggregatorServiceTest, ARemovedRecordIsNotFoundAndItsBatchIsKnown) {
@@ -574,6 +641,31 @@ TEST_F(AggregatorServiceTest, OneImportRunsAtATimeAndItsChunksAreBounded) {
   while (absl::IsResourceExhausted(next = Import("").status())) {
   }
   EXPECT_THAT(next, IsOk());
+}
+
+TEST_F(AggregatorServiceTest, AnExportWhoseReaderTakesNothingEnds) {
+  // More than gRPC holds for a reader.
+  for (int batch = 1; batch <= 64; ++batch) {
+    v1::AddBatchResultHeader header = MakeHeader("s", batch, 1);
+    NewRecord record = MakeNewRecord(header);
+    for (Picture& picture : record.pictures) picture.jpeg.resize(200'000, 'x');
+    ASSERT_THAT(AppendAndWait(*store_, std::move(record)), IsOk());
+  }
+  Start({.max_exports = 1, .export_stall = absl::Milliseconds(200)});
+  v1::ExportRecordsRequest request;
+  request.set_format(v1::EXPORT_FORMAT_JSONL);
+  grpc::ClientContext context;
+  Prepare(context);
+  const auto reader = stub_->ExportRecords(&context, request);
+  v1::ExportRecordsResponse piece;
+  ASSERT_TRUE(reader->Read(&piece));
+  EXPECT_THAT(Export(request), StatusIs(absl::StatusCode::kResourceExhausted,
+                                        HasSubstr("exports")));
+  while (!Export(request).ok()) std::this_thread::yield();
+  while (reader->Read(&piece)) {
+  }
+  EXPECT_THAT(FromGrpcStatus(reader->Finish()),
+              StatusIs(absl::StatusCode::kCancelled));
 }
 
 TEST_F(AggregatorServiceTest, MoreExportsThanAreAllowedAreRefused) {

@@ -16,6 +16,8 @@ namespace camherd::aggregator::testing {
 
 inline constexpr int kPowerCutBatches = 30;
 inline constexpr int kPowerCutCameras = 3;
+// Batches up to these are removed, in this order. Two have the same time.
+inline constexpr int64_t kPowerCutRemovals[] = {4, 10, 12};
 
 // Some kilobytes, so that a write has many sectors.
 inline std::string PowerCutPicture(int64_t batch, int frame) {

@@ -18,10 +18,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "services/aggregator/data_layout.h"
 #include "services/aggregator/predictions_file.h"
 #include "services/aggregator/predictions_file_recovery.h"
+#include "services/aggregator/rotated_predictions.h"
 #include "services/aggregator/sqlite_record_store.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
@@ -30,10 +32,10 @@
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
-// Power cuts: a program records batches under the shim, is killed and started
-// again; then, for many moments of that, what the disk may hold is built, and
-// must be a folder on which the aggregator starts without help and has all that
-// it had acknowledged.
+// Power cuts: a program records batches, and removes old ones, under the shim,
+// is killed and started again; then, for many moments of that, what the disk
+// may hold is built, and must be a folder on which the aggregator starts
+// without help and has all that it had acknowledged.
 namespace camherd::aggregator {
 namespace {
 
@@ -49,13 +51,16 @@ using ::camherd::testing::IsOk;
 using ::camherd::testing::TempDir;
 
 constexpr absl::Duration kWait = absl::Seconds(30);
-constexpr int kRuns = 4;
+constexpr int kRuns = 5;
 
 struct Acknowledged {
   std::set<int64_t> batches;
   std::set<std::string> cameras;
   // File name and hash.
   std::map<std::string, std::string> grids;
+  // Batches up to this may be gone; those up to that are.
+  int64_t removing = 0;
+  int64_t removed = 0;
 };
 
 Acknowledged ParseMarks(const std::vector<std::string>& marks) {
@@ -66,6 +71,10 @@ Acknowledged ParseMarks(const std::vector<std::string>& marks) {
       const std::pair<std::string, std::string> grid =
           absl::StrSplit(mark, ' ');
       acknowledged.grids.insert(grid);
+    } else if (absl::ConsumePrefix(&mark, "removing ")) {
+      EXPECT_TRUE(absl::SimpleAtoi(mark, &acknowledged.removing));
+    } else if (absl::ConsumePrefix(&mark, "removed ")) {
+      EXPECT_TRUE(absl::SimpleAtoi(mark, &acknowledged.removed));
     } else if (absl::ConsumePrefix(&mark, "camera ")) {
       acknowledged.cameras.insert(std::string(mark));
     } else if (absl::ConsumePrefix(&mark, "batch ") &&
@@ -78,11 +87,13 @@ Acknowledged ParseMarks(const std::vector<std::string>& marks) {
   return acknowledged;
 }
 
-// Every record whole, its batch once; returns the batches.
-std::set<int64_t> CheckStore(RecordStore& store) {
+// Every record whole, its batch once, and no picture beside; returns the
+// batches.
+std::set<int64_t> CheckStore(const std::string& data, RecordStore& store) {
   std::set<int64_t> batches;
   for (int64_t id = 1; id <= store.LastRecordId(); ++id) {
     const auto stored = store.GetRecord(id);
+    if (absl::IsNotFound(stored.status())) continue;
     EXPECT_THAT(stored, IsOk());
     if (!stored.ok()) continue;
     const v1::Record& record = stored->record;
@@ -100,31 +111,51 @@ std::set<int64_t> CheckStore(RecordStore& store) {
           << picture.path;
     }
   }
+  size_t pictures = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(RecordsDir(data))) {
+    if (entry.is_regular_file()) ++pictures;
+  }
+  EXPECT_EQ(pictures, 2 * batches.size());
   return batches;
 }
 
 // What was rotated out and predictions.json, one after the other.
 std::string ReadLines(const std::string& data) {
   std::string text;
-  for (int i = 1;; ++i) {
-    const std::string rotated = absl::StrCat(data, "/predictions-", i, ".json");
-    if (!std::filesystem::exists(rotated)) break;
-    text += ReadText(rotated);
-    EXPECT_TRUE(text.empty() || text.back() == '\n') << rotated;
+  for (const RotatedPredictions& rotated :
+       ListRotatedPredictions(PredictionsPath(data))) {
+    text += ReadText(rotated.path);
+    EXPECT_TRUE(text.empty() || text.back() == '\n') << rotated.path;
   }
   return text + ReadText(PredictionsPath(data));
 }
 
-// Each record is one whole line, in order.
-void CheckLines(const std::string& data, RecordStore& store) {
-  int64_t expected = 0;
+// Each record is one whole line, in order and without a gap. Only of batches up
+// to `removing` a line may lack, or its record.
+void CheckLines(const std::string& data, RecordStore& store, int64_t removing) {
   const std::string text = ReadLines(data);
   EXPECT_TRUE(text.empty() || text.back() == '\n');
+  int64_t expected = 0;
   for (const absl::string_view line :
        absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const int64_t id = InspectLine(line).record_id;
+    if (expected == 0) {
+      for (int64_t before = 1; before < id; ++before) {
+        const auto stored = store.GetRecord(before);
+        if (absl::IsNotFound(stored.status())) continue;
+        ASSERT_THAT(stored, IsOk());
+        EXPECT_LE(PowerCutBatchOf(stored->record.session_id(),
+                                  stored->record.batch_seq()),
+                  removing)
+            << "no line of record " << before;
+      }
+      expected = id - 1;
+    }
     ++expected;
-    EXPECT_EQ(InspectLine(line).record_id, expected);
+    EXPECT_EQ(id, expected);
     const auto stored = store.GetRecord(expected);
+    if (absl::IsNotFound(stored.status()) && removing > 0) continue;
     ASSERT_THAT(stored, IsOk());
     const int64_t batch = PowerCutBatchOf(stored->record.session_id(),
                                           stored->record.batch_seq());
@@ -138,8 +169,13 @@ void CheckLines(const std::string& data, RecordStore& store) {
 void CheckState(const std::string& data, const Acknowledged& acknowledged) {
   ASSERT_THAT(MakeDirs(data), IsOk());
   const auto metrics = MakeMetrics();
-  const auto store =
-      SqliteRecordStore::Create({.data_dir = data}, Clock::Real());
+  absl::Notification swept;
+  SqliteRecordStore::Options store_options;
+  store_options.data_dir = data;
+  store_options.step_hook = [&swept](absl::string_view step) {
+    if (step == "pictures swept") swept.Notify();
+  };
+  const auto store = SqliteRecordStore::Create(store_options, Clock::Real());
   ASSERT_THAT(store, IsOk());
   PredictionsFile::Options options;
   options.path = PredictionsPath(data);
@@ -149,11 +185,20 @@ void CheckState(const std::string& data, const Acknowledged& acknowledged) {
   ASSERT_THAT(file, IsOk());
   ASSERT_TRUE((*file)->WaitUntilCaughtUp(kWait));
 
-  const std::set<int64_t> found = CheckStore(**store);
+  swept.WaitForNotification();
+  const std::set<int64_t> found = CheckStore(data, **store);
+  std::set<int64_t> removed;
   for (const int64_t batch : acknowledged.batches) {
-    EXPECT_EQ(found.count(batch), 1U) << "acknowledged: batch " << batch;
+    if (found.count(batch) > 0) continue;
+    removed.insert(batch);
+    EXPECT_LE(batch, acknowledged.removing) << "acknowledged: batch " << batch;
   }
-  CheckLines(data, **store);
+  // All of one removal or none: the steps are larger than these.
+  EXPECT_TRUE(static_cast<int64_t>(removed.size()) == acknowledged.removed ||
+              static_cast<int64_t>(removed.size()) == acknowledged.removing)
+      << removed.size() << " of " << acknowledged.removed << " to "
+      << acknowledged.removing;
+  CheckLines(data, **store, acknowledged.removing);
   std::set<std::string> cameras;
   const auto stored_cameras = (*store)->LoadCameras();
   ASSERT_THAT(stored_cameras, IsOk());
@@ -175,11 +220,14 @@ void CheckState(const std::string& data, const Acknowledged& acknowledged) {
     if (found.count(batch) > 0 && batch % 5 != 0) continue;
     const auto again = AppendAndWait(**store, PowerCutBatch(batch));
     ASSERT_THAT(again, IsOk());
-    EXPECT_EQ(again->already_recorded, found.count(batch) > 0);
+    EXPECT_EQ(again->already_recorded,
+              found.count(batch) + removed.count(batch) > 0);
+    EXPECT_EQ(again->record_id == 0, removed.count(batch) > 0);
   }
   ASSERT_TRUE((*file)->WaitUntilCaughtUp(kWait));
-  EXPECT_EQ(CheckStore(**store).size(), size_t{kPowerCutBatches});
-  CheckLines(data, **store);
+  EXPECT_EQ(CheckStore(data, **store).size(),
+            size_t{kPowerCutBatches} - removed.size());
+  CheckLines(data, **store, acknowledged.removing);
 }
 
 TEST(AggregatorPowerCutTest,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the power-cut test cuts off: an aggregator's store and predictions.json
-// on the folder `<dir>/data`, in four runs, told apart by the second argument.
+// on the folder `<dir>/data`, in five runs, told apart by the second argument.
 // Says to the shim what it has acknowledged.
 #include <dlfcn.h>
 #include <unistd.h>
@@ -20,12 +20,15 @@
 #include "services/aggregator/disk_watch.h"
 #include "services/aggregator/grid_archive.h"
 #include "services/aggregator/predictions_file.h"
+#include "services/aggregator/retention.h"
 #include "services/aggregator/sqlite_record_store.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/folder_lock.h"
 #include "services/common/sqlite_db.h"
+#include "services/common/time_proto.h"
 #include "tests/integration/aggregator/power_cut_batch.h"
+#include "tests/support/fake_clock.h"
 #include "tests/unit/aggregator/picture_testing.h"
 
 namespace camherd::aggregator {
@@ -163,9 +166,28 @@ void RunThird(const std::string& dir) {
 // After a clean stop.
 void RunFourth(const std::string& dir) {
   Aggregator aggregator(dir, absl::ZeroDuration());
-  for (int64_t batch = 25; batch <= testing::kPowerCutBatches; ++batch) {
-    aggregator.Append(batch);
+  for (int64_t batch = 25; batch <= 27; ++batch) aggregator.Append(batch);
+  aggregator.file->Stop(kWait);
+}
+
+// Retention takes the oldest while batches come.
+void RunFifth(const std::string& dir) {
+  Aggregator aggregator(dir, absl::ZeroDuration());
+  constexpr absl::Duration kAge = absl::Hours(1);
+  int64_t batch = 28;
+  for (const int64_t removed : testing::kPowerCutRemovals) {
+    aggregator.Append(batch++);
+    aggregator.file->WaitUntilCaughtUp(kWait);
+    camherd::testing::FakeClock clock(
+        FromProto(PowerCutBatch(removed + 1).record.captured_at()) + kAge);
+    Retention retention(
+        {.predictions_path = PredictionsPath(aggregator.data), .max_age = kAge},
+        *aggregator.store, clock, *aggregator.metrics);
+    Mark(absl::StrCat("removing ", removed));
+    if (!retention.RunOnce().ok()) ::_exit(7);
+    Mark(absl::StrCat("removed ", removed));
   }
+  for (; batch <= testing::kPowerCutBatches; ++batch) aggregator.Append(batch);
   aggregator.file->Stop(kWait);
 }
 
@@ -186,8 +208,11 @@ int main(int argc, char** argv) {
     case 3:
       camherd::aggregator::RunThird(dir);
       break;
-    default:
+    case 4:
       camherd::aggregator::RunFourth(dir);
+      break;
+    default:
+      camherd::aggregator::RunFifth(dir);
   }
   return 0;
 }

@@ -495,6 +495,30 @@ TEST_F(CaptureServiceTest, StopAnswersTheGridOfTheNine) {
   EXPECT_EQ(response.stream().state(), v1::STREAM_STATE_STOPPED);
 }
 
+TEST_F(CaptureServiceTest, TheCellsOfAGridAreToldWithoutTheAggregator) {
+  Stop();
+  aggregator_away_ = true;
+  Start();
+  v1::Stream stream;
+  ASSERT_THAT(StartStream("", &stream), IsOk());
+  v1::GetGridRequest request;
+  request.set_stream("demo");
+  request.set_cells_only(true);
+  v1::GetGridResponse response;
+  ASSERT_THAT(Call(&v1::CaptureService::Stub::GetGrid, request, &response),
+              IsOk());
+  EXPECT_EQ(response.grid().cells_size(), 0);
+  Take(stream, 12);
+  ASSERT_THAT(Call(&v1::CaptureService::Stub::GetGrid, request, &response),
+              IsOk());
+  ASSERT_EQ(response.grid().cells_size(), 9);
+  EXPECT_EQ(response.grid().cells(0).mean_luma(), 12);
+  EXPECT_EQ(response.grid().cells(8).mean_luma(), 4);
+  EXPECT_TRUE(response.grid().cells(0).has_captured_at());
+  EXPECT_EQ(response.grid().process_name(), "demo");
+  EXPECT_EQ(response.jpeg(), "");
+}
+
 TEST_F(CaptureServiceTest, StopAnswersWithin5SecondsWithoutTheAggregator) {
   Stop();
   aggregator_away_ = true;
@@ -678,13 +702,56 @@ TEST_F(CaptureServiceTest, AStopCutsOffAProbe) {
   Start();
 }
 
-TEST_F(CaptureServiceTest, WhatIsNotBuiltYetIsUnimplemented) {
-  grpc::ClientContext context;
-  SetDeadline(context, absl::Seconds(5));
-  auto watch = stub_->WatchStreams(&context, v1::WatchStreamsRequest());
+TEST_F(CaptureServiceTest, AWatchTellsOfAStreamFromItsStartToItsEnd) {
   v1::WatchStreamsResponse event;
-  EXPECT_FALSE(watch->Read(&event));
-  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  std::string token;
+  {
+    grpc::ClientContext context;
+    SetDeadline(context, absl::Seconds(20));
+    const auto watch = stub_->WatchStreams(&context, v1::WatchStreamsRequest());
+    // Caught up.
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_FALSE(event.has_stream());
+    v1::Stream stream;
+    ASSERT_THAT(StartStream("", &stream), IsOk());
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_EQ(event.stream().stream_id(), stream.stream_id());
+    EXPECT_EQ(event.stream().state(), v1::STREAM_STATE_STARTING);
+    EXPECT_THAT(event.DebugString(), Not(HasSubstr("hunter2")));
+    token = event.resume_token();
+    context.TryCancel();
+    watch->Finish().error_code();
+  }
+  // Nobody watches, and yet who comes back hears of it.
+  v1::StopStreamRequest stop;
+  stop.set_stream(event.stream().stream_id());
+  v1::StopStreamResponse stopped;
+  ASSERT_THAT(Call(&v1::CaptureService::Stub::StopStream, stop, &stopped),
+              IsOk());
+  v1::DeleteStreamRequest forget;
+  forget.set_stream(stop.stream());
+  v1::DeleteStreamResponse forgotten;
+  ASSERT_THAT(Call(&v1::CaptureService::Stub::DeleteStream, forget, &forgotten),
+              IsOk());
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Seconds(20));
+  v1::WatchStreamsRequest request;
+  request.set_resume_token(token);
+  const auto watch = stub_->WatchStreams(&context, request);
+  bool told_of_end = false;
+  do {
+    ASSERT_TRUE(watch->Read(&event));
+    EXPECT_FALSE(event.reset());
+    EXPECT_NE(event.resume_token(), token);
+    told_of_end = told_of_end || (event.has_stream() && !event.deleted() &&
+                                  !event.stream().desired_running());
+  } while (!event.deleted());
+  EXPECT_TRUE(told_of_end);
+  EXPECT_EQ(event.stream().stream_id(), stop.stream());
+  supervisor_->StopWatches();
+  while (watch->Read(&event)) {
+  }
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(CaptureServiceTest, NoAnswerHoldsThePassword) {

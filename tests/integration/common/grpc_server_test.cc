@@ -163,8 +163,11 @@ TEST_F(GrpcServerTest, AUsedPortIsAnErrorThatNamesIt) {
 
 TEST_F(GrpcServerTest, AnAddressThatIsNotOursIsAnErrorThatNamesIt) {
   for (const char* listen : {"192.0.2.1:0", "no-such-host.invalid:0", "x"}) {
-    EXPECT_THAT(GrpcServer::Start({.listen = listen}, {&service_}, {kService}),
-                StatusIs(absl::StatusCode::kUnavailable, HasSubstr(listen)))
+    EXPECT_THAT(
+        GrpcServer::Start(
+            {.listen = listen, .security = {.tokens = {"0123456789abcdef"}}},
+            {&service_}, {kService}),
+        StatusIs(absl::StatusCode::kUnavailable, HasSubstr(listen)))
         << listen;
   }
 }

@@ -11,6 +11,7 @@
 #include "gateway/gateway_config.h"
 #include "services/aggregator/aggregator_config.h"
 #include "services/capture/capture_config.h"
+#include "services/common/grpc_security.h"
 #include "services/common/yaml_config.h"
 #include "services/inference/inference_config.h"
 #include "tests/support/status_matchers.h"
@@ -43,6 +44,9 @@ std::vector<std::string> Effective(const std::string& path) {
   ConfigSection aggregator = config->Section("aggregator");
   CAMHERD_EXPECT_OK(aggregator::LoadAggregatorConfig(aggregator, "/data"));
   add("aggregator", aggregator.effective());
+  ConfigSection grpc = config->Section("grpc");
+  CAMHERD_EXPECT_OK(LoadGrpcSecurity(grpc));
+  add("grpc", grpc.effective());
   ConfigSection gateway = config->Section("gateway");
   CAMHERD_EXPECT_OK(gateway::LoadGatewayConfig(gateway));
   add("gateway", gateway.effective());

@@ -478,12 +478,26 @@ TEST_F(InferenceServiceTest, ListsGetsDetectsAndUnloads) {
   get.set_name("cats");
   EXPECT_EQ(stub_->GetModel(&get_context, get, &model).error_code(),
             grpc::NOT_FOUND);
+}
 
-  grpc::ClientContext watch_context;
+TEST_F(InferenceServiceTest, AWatchTellsOfAModelUntilItIsReady) {
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Seconds(20));
   WatchModelsResponse watched;
-  const auto reader = stub_->WatchModels(&watch_context, {});
-  EXPECT_FALSE(reader->Read(&watched));
-  EXPECT_EQ(reader->Finish().error_code(), grpc::UNIMPLEMENTED);
+  const auto watch = stub_->WatchModels(&context, {});
+  // Caught up.
+  ASSERT_TRUE(watch->Read(&watched));
+  EXPECT_FALSE(watched.has_model());
+  EXPECT_FALSE(watched.resume_token().empty());
+  ASSERT_TRUE(registry_->Prepare("dogs", false).ok());
+  do {
+    ASSERT_TRUE(watch->Read(&watched));
+    EXPECT_EQ(watched.model().name(), "dogs");
+  } while (watched.model().state() != MODEL_STATE_READY);
+  service_->StopWatches();
+  while (watch->Read(&watched)) {
+  }
+  EXPECT_EQ(watch->Finish().error_code(), grpc::UNAVAILABLE);
 }
 
 }  // namespace

@@ -40,6 +40,7 @@ using ::camherd::testing::FakeClock;
 using ::camherd::testing::IsOk;
 using ::camherd::testing::StatusIs;
 using ::camherd::testing::TempDir;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -281,7 +282,8 @@ TEST_F(PredictionsFileTest, WhateverIsFoundAtTheStartIsKeptOrMovedAside) {
       {line + nuls + line, line + nuls + line, "", ""},
       {half, "", half, ""},
       {nuls, "", "", nuls},
-      {bad, "", "", bad},
+      {bad, bad, "", ""},
+      {mark + bad + line, mark + bad + line, "", ""},
       {"[" + line + "]\n", "", "", "[" + line + "]\n"},
       {mark + "[\n" + line + "]", "", "", mark + "[\n" + line + "]"},
       {"{\n  \"basic\": {}\n}\n", "", "", "{\n  \"basic\": {}\n}\n"},
@@ -326,19 +328,69 @@ TEST_F(PredictionsFileTest, WhateverIsFoundAtTheStartIsKeptOrMovedAside) {
 TEST_F(PredictionsFileTest, NamesADeviceAndAPipeBehindALink) {
   std::filesystem::create_symlink("/dev/full", path_);
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
-                               HasSubstr("predictions.json is a special")));
+                               HasSubstr("/dev/full is a special")));
   std::filesystem::remove(path_);
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
                                HasSubstr("predictions.json is a special")));
-  std::filesystem::remove(path_);
-  // A link to a file is one.
-  WriteText(dir_ / "elsewhere", "{}\n");
-  std::filesystem::create_symlink(dir_ / "elsewhere", path_);
+}
+
+TEST_F(PredictionsFileTest, WorksWhereALinkLeads) {
+  const std::string folder = dir_ / "disk";
+  std::filesystem::create_directory(folder);
+  WriteText(folder + "/lines.jsonl", "{}\n");
+  std::filesystem::create_symlink("lines.jsonl", folder + "/hop");
+  std::filesystem::create_symlink("disk/hop", path_);
   OpenAndCatchUp();
   Append(1);
+  EXPECT_THAT(LinesOf(folder + "/lines.jsonl"), ElementsAre(0, 1));
+  options_.rotate_bytes = 1;
+  OpenAndCatchUp();
+  Append(2);
   Close();
-  EXPECT_THAT(ReadText(dir_ / "elsewhere"), StartsWith("{}\n{\"basic\""));
+  EXPECT_TRUE(std::filesystem::is_symlink(path_));
+  EXPECT_THAT(LinesOf(folder + "/lines.jsonl-1.json"), ElementsAre(0, 1));
+  EXPECT_THAT(LinesOf(folder + "/lines.jsonl-2.json"), ElementsAre(2));
+  EXPECT_THAT(ListRotatedPredictions(path_), SizeIs(2));
+  EXPECT_THAT(Beside("predictions"), ElementsAre(path_));
+  // As a crash in the middle of a rotation leaves it.
+  std::filesystem::remove(folder + "/lines.jsonl");
+  options_.rotate_bytes = 0;
+  OpenAndCatchUp();
+  Append(3);
+  EXPECT_THAT(LinesOf(folder + "/lines.jsonl"), ElementsAre(3));
+}
+
+TEST_F(PredictionsFileTest, NamesALinkThatLeadsNowhere) {
+  std::filesystem::create_symlink("/nonexistent/lines", path_);
+  EXPECT_THAT(Open(),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("predictions.json is a link"),
+                             HasSubstr("/nonexistent/lines: No such"))));
+  std::filesystem::remove(path_);
+  std::filesystem::create_symlink(path_, path_);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kInternal,
+                               HasSubstr("Too many levels")));
+}
+
+TEST_F(PredictionsFileTest, TwoStoresNeverWriteOneFile) {
+  OpenAndCatchUp();
+  Append(1);
+  TempDir other;
+  const auto store =
+      SqliteRecordStore::Create({.data_dir = other.path()}, clock_).value();
+  PredictionsFile::Options options = options_;
+  options.path = PredictionsPath(other.path());
+  std::filesystem::create_symlink(path_, options.path);
+  EXPECT_THAT(
+      PredictionsFile::Create(options, *store, clock_, *metrics_).status(),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               HasSubstr("another process writes it")));
+  EXPECT_THAT(Lines(), ElementsAre(1));
+  Close();
+  EXPECT_THAT(
+      PredictionsFile::Create(options, *store, clock_, *metrics_).status(),
+      IsOk());
 }
 
 TEST_F(PredictionsFileTest, AClockThatGoesBackLosesAndDoublesNothing) {

@@ -272,6 +272,7 @@ TEST_F(RecordImportTest, ImportedRecordsAreNotWrittenToPredictionsJson) {
   ASSERT_TRUE(file->WaitUntilCaughtUp(absl::Seconds(30)));
   file->Stop(absl::Seconds(30));
   // A start after it doubles nothing either.
+  file = nullptr;
   file = PredictionsFile::Create(options, *store_, clock_, *metrics).value();
   ASSERT_TRUE(file->WaitUntilCaughtUp(absl::Seconds(30)));
   file = nullptr;

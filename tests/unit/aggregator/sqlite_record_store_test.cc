@@ -6,9 +6,11 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -159,6 +161,15 @@ TEST_F(SqliteRecordStoreTest, ListsNewestFirstByEveryFilter) {
   EXPECT_THAT(Ids({.camera_id = "CAM-001"}), ElementsAre(1, 2));
   EXPECT_THAT(Ids({.camera_id = "CAM-001", .class_name = "dog"}),
               ElementsAre(1));
+  EXPECT_THAT(Ids({.camera_ids = {"CAM-001", "CAM-009"}}), ElementsAre(1, 2));
+  EXPECT_THAT(Ids({.camera_ids = {"CAM-001", "CAM-002"}}),
+              ElementsAre(1, 3, 2));
+  EXPECT_THAT(Ids({.camera_id = "CAM-001", .camera_ids = {"CAM-002"}}),
+              IsEmpty());
+  EXPECT_THAT(Ids({.camera_ids = {"CAM-002"}, .class_name = "dog"}),
+              ElementsAre(3));
+  EXPECT_THAT(store_->RecordsAfter({.camera_ids = {"CAM-001"}}, 0, 10).value(),
+              SizeIs(2));
   EXPECT_THAT(Ids({.complaint_type = "stray_animal"}), ElementsAre(1, 3));
   EXPECT_THAT(Ids({.class_name = "cat", .complaint_type = "stray_animal"}),
               IsEmpty());
@@ -167,6 +178,65 @@ TEST_F(SqliteRecordStoreTest, ListsNewestFirstByEveryFilter) {
   EXPECT_THAT(Ids({.since = FirstFrame() + absl::Seconds(30),
                    .until = FirstFrame() + absl::Seconds(60)}),
               ElementsAre(3));
+}
+
+// Whichever index it goes by, a list holds what fits, in its order.
+TEST_F(SqliteRecordStoreTest, AnyFiltersTogetherListWhatFits) {
+  std::mt19937 random(20261123);
+  const auto pick = [&random](int n) { return static_cast<int>(random() % n); };
+  const std::vector<std::string> classes = {"dog", "cat", "person"};
+  struct Made {
+    int64_t id;
+    std::string session, camera, class_name;
+    absl::Time at;
+  };
+  std::vector<Made> made;
+  for (int i = 1; i <= 120; ++i) {
+    const std::string session = absl::StrCat("s", pick(6));
+    v1::AddBatchResultHeader header = MakeHeader(session, i);
+    const std::string camera = absl::StrCat("CAM-", pick(3));
+    header.mutable_manifest()->set_camera_id(camera);
+    const std::string class_name = classes[pick(3)];
+    AddDetection(header, class_name, 0, 0.9F);
+    made.push_back({Append(header).record_id, session, camera, class_name,
+                    FirstFrame() + absl::Seconds(30 * (i - 1))});
+  }
+  std::sort(made.begin(), made.end(),
+            [](const Made& a, const Made& b) { return a.at > b.at; });
+  for (int round = 0; round < 300; ++round) {
+    RecordFilter filter;
+    if (pick(2) == 0) filter.session_id = absl::StrCat("s", pick(7));
+    if (pick(2) == 0) filter.camera_id = absl::StrCat("CAM-", pick(4));
+    if (pick(2) == 0) filter.class_name = classes[pick(3)];
+    // Only a dog is a complaint.
+    if (pick(2) == 0) filter.complaint_type = "stray_animal";
+    if (pick(3) == 0) {
+      filter.since = FirstFrame() + absl::Seconds(30 * pick(120));
+    }
+    if (pick(3) == 0) {
+      filter.until = FirstFrame() + absl::Seconds(30 * pick(120));
+    }
+    std::vector<int64_t> expected;
+    for (const Made& record : made) {
+      if ((filter.session_id.empty() || filter.session_id == record.session) &&
+          (filter.camera_id.empty() || filter.camera_id == record.camera) &&
+          (filter.class_name.empty() ||
+           filter.class_name == record.class_name) &&
+          (filter.complaint_type.empty() || record.class_name == "dog") &&
+          record.at >= filter.since && record.at < filter.until) {
+        expected.push_back(record.id);
+      }
+    }
+    ASSERT_EQ(Ids(filter), expected);
+    const std::vector<StoredRecord> after_none =
+        store_->RecordsAfter(filter, 0, 1000).value();
+    std::vector<int64_t> in_commits;
+    for (const StoredRecord& stored : after_none) {
+      in_commits.push_back(stored.record.record_id());
+    }
+    std::sort(expected.begin(), expected.end());
+    ASSERT_EQ(in_commits, expected);
+  }
 }
 
 TEST_F(SqliteRecordStoreTest, PagesJoinWithoutGapWhileRecordsAreAdded) {
@@ -192,6 +262,43 @@ TEST_F(SqliteRecordStoreTest, IdsAscendInOrderOfCommitWhenTheClockGoesBack) {
   EXPECT_EQ(records[1].record.batch_seq(), 2);
   EXPECT_LT(FromProto(records[1].record.recorded_at()),
             FromProto(records[0].record.recorded_at()));
+}
+
+TEST_F(SqliteRecordStoreTest, ACaptureClockAnHourBackLosesAndRepeatsNothing) {
+  std::vector<int64_t> by_capture;
+  for (int64_t seq = 1; seq <= 6; ++seq) {
+    v1::AddBatchResultHeader header = MakeHeader("s", seq);
+    if (seq > 3) {
+      for (v1::FrameInfo& frame :
+           *header.mutable_manifest()->mutable_frames()) {
+        *frame.mutable_captured_at() =
+            ToProto(FromProto(frame.captured_at()) - absl::Hours(1));
+      }
+    }
+    EXPECT_EQ(Append(header).record_id, seq);
+    EXPECT_EQ(store_->HighWaterMark("s").value(), seq);
+    EXPECT_TRUE(Append(header).already_recorded);
+  }
+  // Listed by what the clock said, page by page, each once.
+  std::optional<RecordPosition> after;
+  for (int page = 0; page < 3; ++page) {
+    const auto records = store_->ListRecords({}, after, 2).value();
+    ASSERT_THAT(records, SizeIs(2));
+    for (const v1::Record& record : records) {
+      by_capture.push_back(record.batch_seq());
+      after = {
+          .captured_us = absl::ToUnixMicros(FromProto(record.captured_at())),
+          .record_id = record.record_id()};
+    }
+  }
+  EXPECT_THAT(by_capture, ElementsAre(3, 2, 1, 6, 5, 4));
+  // Followed in the order in which they were taken and committed.
+  std::vector<int64_t> by_commit;
+  const auto followed = store_->RecordsAfter({}, 0, 10).value();
+  for (const StoredRecord& stored : followed) {
+    by_commit.push_back(stored.record.batch_seq());
+  }
+  EXPECT_THAT(by_commit, ElementsAre(1, 2, 3, 4, 5, 6));
 }
 
 TEST_F(SqliteRecordStoreTest, SendersAtTheSameTimeShareACommit) {
@@ -362,6 +469,50 @@ TEST_F(SqliteRecordStoreTest, OfARemovedAndAnImportedBatchTheNameAloneTells) {
     ASSERT_THAT(result, IsOk());
     EXPECT_TRUE(result->already_recorded);
     EXPECT_EQ(result->record_id, 0);
+  }
+}
+
+// As a crash before the commit leaves them.
+TEST_F(SqliteRecordStoreTest, PicturesThatNoRecordNamesGoAtAStart) {
+  Append(MakeHeader("s_1", 1));
+  const v1::AddBatchResultHeader lost = MakeHeader("s_1", 2);
+  const std::string folder = dir_ / PictureFolder(FirstFrame());
+  const auto path_of = [&](int frame) {
+    return absl::StrCat(
+        folder, "/",
+        PictureName("s_1", 2, frame, lost.manifest().frames(frame).sha256()));
+  };
+  for (int frame = 0; frame < 2; ++frame) {
+    testing::WriteText(path_of(frame), "unnamed");
+  }
+  testing::WriteText(folder + "/mine.jpg", "not ours");
+  absl::Notification opened;
+  absl::Notification swept;
+  SqliteRecordStore::Options options;
+  std::atomic<bool> came = false;
+  options.step_hook = [&](absl::string_view step) {
+    // The first is found, and comes again before it is removed.
+    if (step == "unnamed picture found" && !came.exchange(true)) {
+      opened.WaitForNotification();
+      EXPECT_FALSE(Append(lost).already_recorded);
+    }
+    if (step == "pictures swept") swept.Notify();
+  };
+  const std::string other =
+      absl::StrCat(folder, "/", PictureName("s_1", 3, 0, "hash"));
+  testing::WriteText(other, "unnamed");
+  Open(options);
+  opened.Notify();
+  swept.WaitForNotification();
+  EXPECT_FALSE(std::filesystem::exists(other));
+  EXPECT_TRUE(std::filesystem::exists(folder + "/mine.jpg"));
+  for (int64_t id = 1; id <= 2; ++id) {
+    const auto stored = store_->GetRecord(id);
+    ASSERT_THAT(stored, IsOk());
+    for (const StoredPicture& picture : stored->pictures) {
+      EXPECT_EQ(store_->ReadPicture(picture).value_or("gone"),
+                FakePicture("s_1", id, picture.frame_index));
+    }
   }
 }
 

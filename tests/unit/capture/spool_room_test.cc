@@ -100,6 +100,18 @@ TEST_F(DiskTest, ALowDiskIsNotReadyAndSaysWhy) {
   EXPECT_TRUE(told_[2].ok());
 }
 
+TEST_F(DiskTest, ADatabaseThatCannotBeWrittenIsNotReadyAndSaysWhy) {
+  room_.LookAtDisk(absl::UnavailableError("disk I/O error"));
+  ASSERT_EQ(told_.size(), 2u);
+  EXPECT_THAT(told_[1], StatusIs(absl::StatusCode::kResourceExhausted,
+                                 AllOf(HasSubstr("capture.db"),
+                                       HasSubstr("disk I/O error"))));
+  EXPECT_FALSE(room_.disk_full());
+  room_.LookAtDisk();
+  ASSERT_EQ(told_.size(), 3u);
+  EXPECT_TRUE(told_[2].ok());
+}
+
 TEST_F(DiskTest, AFullDiskHasRoomAgainOnlyWithSomeToSpare) {
   Look(20 * kMiB);
   EXPECT_FALSE(room_.disk_full());
@@ -117,6 +129,16 @@ TEST_F(DiskTest, ADiskThatCannotBeAskedIsNotReadyButWrittenTo) {
                                      HasSubstr("Input/output error")));
   EXPECT_FALSE(room_.disk_full());
   EXPECT_EQ(room_.disk_free_bytes(), -1);
+}
+
+TEST_F(DiskTest, ADiskWithoutInodesIsFull) {
+  Look(absl::ResourceExhaustedError("the table of inodes is full"));
+  EXPECT_TRUE(room_.disk_full());
+  EXPECT_THAT(told_.back(), StatusIs(absl::StatusCode::kResourceExhausted,
+                                     HasSubstr("full: the table of inodes")));
+  Look(1000 * kMiB);
+  EXPECT_FALSE(room_.disk_full());
+  EXPECT_TRUE(told_.back().ok());
 }
 
 TEST_F(DiskTest, NobodyIsToldAnyMoreWhoNoLongerAsks) {

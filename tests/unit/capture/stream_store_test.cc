@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <csignal>
 #include <string>
 
 #include "tests/support/status_matchers.h"
@@ -18,6 +20,7 @@ using ::camherd::testing::IsOk;
 using ::camherd::testing::StatusIs;
 using testing::ExpectIdentities;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TempDir;
 
 constexpr char kSession[] = "01980000-0000-7000-8000-000000000002";
@@ -56,12 +59,12 @@ class StreamStoreTest : public ::testing::Test {
   absl::Status Seal(int64_t batch_seq, std::vector<int64_t> frames) {
     StreamStore::NewBatch batch;
     batch.key = {kSession, batch_seq};
-    batch.sealed_at = absl::FromUnixSeconds(2000 + batch_seq);
+    batch.sealed_at = absl::FromUnixSeconds(2000 + batch_seq) + clock_set_;
     batch.manifest = "manifest";
     batch.manifest_sha256 = "digest";
     batch.frame_seqs = std::move(frames);
     batch.bytes = 100 * static_cast<int64_t>(batch.frame_seqs.size());
-    return store_->SealBatch(batch);
+    return store_->SealBatch(batch).status();
   }
 
   v1::Accounting Counters() {
@@ -72,6 +75,7 @@ class StreamStoreTest : public ::testing::Test {
   }
 
   TempDir dir_;
+  absl::Duration clock_set_ = absl::ZeroDuration();
   std::unique_ptr<StreamStore> store_;
 };
 
@@ -258,6 +262,54 @@ TEST_F(StreamStoreTest, OffersForDroppingOnlyWhatIsKnownNotToBeRecorded) {
   ASSERT_THAT(rows, IsOk());
   ASSERT_EQ(rows->size(), 1u);
   EXPECT_EQ((*rows)[0].key.batch_seq, 2);
+}
+
+TEST_F(StreamStoreTest, AClockAnHourBackMakesNoLaterBatchTheOlder) {
+  Insert();
+  for (int64_t seq = 1; seq <= 3; ++seq) {
+    ASSERT_THAT(Add(seq), IsOk());
+    ASSERT_THAT(Seal(seq, {seq}), IsOk());
+    if (seq == 1) {
+      ASSERT_THAT(store_->SetFateUnknown({kSession, 1}, true), IsOk());
+    }
+    clock_set_ = -absl::Hours(1);
+  }
+  const auto droppable = store_->OldestDroppable("", 10);
+  ASSERT_THAT(droppable, IsOk());
+  ASSERT_EQ(droppable->size(), 2u);
+  EXPECT_EQ((*droppable)[0].key.batch_seq, 2);
+  const auto all = store_->ListBatches();
+  ASSERT_THAT(all, IsOk());
+  ASSERT_EQ(all->size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ((*all)[i].key.batch_seq, static_cast<int64_t>(i) + 1);
+    EXPECT_GE((*all)[i].sealed_at, absl::FromUnixSeconds(2001));
+  }
+}
+
+TEST_F(StreamStoreTest, TellsThatItCannotBeWrittenUntilItCan) {
+  Insert();
+  ASSERT_THAT(Add(1), IsOk());
+  // What is wrong with a change is not the disk's fault.
+  EXPECT_THAT(Add(1), Not(IsOk()));
+  EXPECT_THAT(store_->TryWrite(), IsOk());
+
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+  const absl::Status added = Add(2);
+  const absl::Status tried = store_->TryWrite();
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_THAT(added, Not(IsOk()));
+  EXPECT_THAT(tried.message(), HasSubstr("disk I/O error"));
+
+  EXPECT_THAT(store_->TryWrite(), IsOk());
+  EXPECT_THAT(Add(2), IsOk());
+  Open();
+  EXPECT_EQ(Counters().captured(), 2);
 }
 
 TEST_F(StreamStoreTest, CountsOfAForgottenStreamLiveOnInTheTotals) {

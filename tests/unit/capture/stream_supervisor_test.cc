@@ -422,6 +422,14 @@ TEST_F(StreamSupervisorTest, TheNewestFrameOutlivesItsBatch) {
       bed_.supervisor->GetLatestFrame(request)->frame().info().frame_seq(), 10);
 }
 
+TEST_F(StreamSupervisorTest, AClockAnHourBackHidesNoCameraThatIsSilent) {
+  const v1::Stream stream = bed_.StartCamera(kUrl);
+  bed_.Take(stream.stream_id(), 1);
+  clock_.StepWallClock(-absl::Hours(1));
+  clock_.Advance(absl::Seconds(90));
+  EXPECT_EQ(bed_.Get("demo").last_frame_age_seconds(), 90);
+}
+
 TEST_F(StreamSupervisorTest, ARestartResumesTheSessionAndCountsTheTimeAway) {
   const v1::Stream stream = bed_.StartCamera(kUrl);
   bed_.Take(stream.stream_id(), 4);
@@ -821,6 +829,21 @@ TEST_F(SpoolQuotaTest, TheOldestSealedBatchesGoPastTheQuota) {
   EXPECT_EQ(bed_.inference->manifests().front().batch_seq(), 8);
 }
 
+TEST_F(SpoolQuotaTest, AClockAnHourBackMakesTheNewestNotTheOldest) {
+  bed_.options.spool.total_max_bytes = 4 * 15;
+  bed_.options.sender.queue.backoff = {absl::Seconds(1), absl::Seconds(1)};
+  bed_.Start();
+  const v1::Stream a = bed_.StartCamera("rtsp://192.0.2.1/a", true, 5);
+  const v1::Stream b = bed_.StartCamera("rtsp://192.0.2.1/b", true, 5);
+  bed_.Take(a.stream_id(), 10);
+  clock_.StepWallClock(-absl::Hours(1));
+  bed_.Take(b.stream_id(), 10);
+  ASSERT_TRUE(Eventually(
+      [&] { return bed_.Get("a").accounting().dropped_size() > 0; }));
+  EXPECT_EQ(bed_.Get("a").accounting().dropped().at("quota"), 5);
+  EXPECT_EQ(bed_.Get("b").accounting().dropped_size(), 0);
+}
+
 TEST_F(SpoolQuotaTest, WithNothingToDropTheStreamPauses) {
   bed_.options.spool.stream_max_bytes = 4 * 5;
   bed_.before_start = nullptr;
@@ -863,7 +886,9 @@ TEST_F(SpoolQuotaTest, AStreamWithoutModelsNeverPausesForTheSpoolOfOthers) {
       bed_.StartCamera("rtsp://192.0.2.1/ranked", /*with_model=*/false);
   bool told_to_pause = false;
   bed_.worker->before_send = [&](const v1::ToWorker& message) {
-    told_to_pause |= message.pause().paused();
+    // The other one is told again as it is widened.
+    told_to_pause |= message.pause().paused() &&
+                     message.pause().stream_id() == ranked.stream_id();
   };
   bed_.Take(ranked.stream_id(), 3);
   bed_.worker->before_send = nullptr;
@@ -1042,12 +1067,14 @@ TEST_F(SpoolQuotaTest, WhatFallsDueWhileNoWorkerHasItIsThatOfTheWidenedGrid) {
     return bed_.worker->Assigned(stream.stream_id()).interval_seconds() ==
            2 * stream.interval_seconds();
   }));
-  const double before =
-      bed_.worker->Assigned(stream.stream_id()).counted_until_seconds();
+  // It was widened at some moment between the samples.
+  const auto lose = [&] {
+    bed_.worker->Lose(stream.stream_id(), "it crashed", 0);
+    return bed_.worker->Assigned(stream.stream_id()).counted_until_seconds();
+  };
+  const double before = lose();
   bed_.Take(stream.stream_id(), 1);
-  bed_.worker->Lose(stream.stream_id(), "it crashed", 0);
-  EXPECT_NEAR(bed_.worker->Assigned(stream.stream_id()).counted_until_seconds(),
-              before + 2 * stream.interval_seconds(), 1e-6);
+  EXPECT_NEAR(lose(), before + 2 * stream.interval_seconds(), 1e-6);
 }
 
 TEST_F(SpoolQuotaTest, AStreamWithoutModelsIsNotWidened) {

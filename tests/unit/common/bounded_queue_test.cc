@@ -9,8 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/time/time.h"
-
 namespace camherd {
 namespace {
 
@@ -39,11 +37,6 @@ TEST(BoundedQueueTest, PushWaitsForRoom) {
   EXPECT_EQ(queue.Pop(), 1);
   EXPECT_EQ(queue.Pop(), 2);
   pusher.join();
-}
-
-TEST(BoundedQueueTest, PopWithinGivesUpAfterItsTimeout) {
-  BoundedQueue<int> queue(1);
-  EXPECT_EQ(queue.PopWithin(absl::Milliseconds(5)), std::nullopt);
 }
 
 TEST(BoundedQueueTest, AClosedQueueTakesNothingAndHandsOutTheRest) {

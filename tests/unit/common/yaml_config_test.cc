@@ -194,11 +194,11 @@ TEST_F(YamlConfigTest, ARepeatedSectionIsRefused) {
 }
 
 TEST_F(YamlConfigTest, AnUnknownSectionIsNamedWithItsLine) {
-  EXPECT_THAT(Load("common: {}\ncamera: {}\n"),
-              StatusIs(kInvalid,
-                       EndsWith(":2: section must be one of [common, capture, "
-                                "inference, aggregator, gateway], got "
-                                "\"camera\"")));
+  EXPECT_THAT(
+      Load("common: {}\ncamera: {}\n"),
+      StatusIs(kInvalid, EndsWith(":2: section must be one of [common, grpc, "
+                                  "capture, inference, aggregator, gateway], "
+                                  "got \"camera\"")));
 }
 
 TEST_F(YamlConfigTest, WhatIsNoMapOfMapsIsRefused) {

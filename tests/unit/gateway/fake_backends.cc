@@ -7,17 +7,29 @@
 
 #include <algorithm>
 #include <atomic>
+#include <type_traits>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/clock.h"
 #include "services/common/grpc_status.h"
+#include "services/common/grpc_watch.h"
 
 namespace camherd::gateway {
 
-class FakeBackends::Capture : public v1::CaptureService::Service {
+class FakeBackends::Capture
+    : public v1::CaptureService::WithCallbackMethod_WatchStreams<
+          v1::CaptureService::Service> {
  public:
   explicit Capture(FakeBackends& fake) : fake_(fake) {}
+
+  grpc::ServerWriteReactor<v1::WatchStreamsResponse>* WatchStreams(
+      grpc::CallbackServerContext* context,
+      const v1::WatchStreamsRequest* request) override {
+    return GrpcWatch<v1::WatchStreamsResponse>::Start(context, fake_.streams(),
+                                                      *request);
+  }
 
   grpc::Status StartStream(grpc::ServerContext* context,
                            const v1::StartStreamRequest* request,
@@ -81,8 +93,16 @@ class FakeBackends::Capture : public v1::CaptureService::Service {
   grpc::Status GetLatestFrame(grpc::ServerContext* context,
                               const v1::GetLatestFrameRequest* request,
                               v1::GetLatestFrameResponse* response) override {
-    *response = fake_.answers.frame;
-    return fake_.Took(*request, context);
+    const grpc::Status status = fake_.Took(*request, context);
+    absl::MutexLock lock(&fake_.mu_);
+    if (!fake_.frame_set_) {
+      *response = fake_.answers.frame;
+    } else if (fake_.frame_.has_value()) {
+      *response = *fake_.frame_;
+    } else if (status.ok()) {
+      return {grpc::NOT_FOUND, "there is no sample yet"};
+    }
+    return status;
   }
   grpc::Status GetGrid(grpc::ServerContext* context,
                        const v1::GetGridRequest* request,
@@ -103,9 +123,18 @@ class FakeBackends::Capture : public v1::CaptureService::Service {
   FakeBackends& fake_;
 };
 
-class FakeBackends::Inference : public v1::InferenceService::Service {
+class FakeBackends::Inference
+    : public v1::InferenceService::WithCallbackMethod_WatchModels<
+          v1::InferenceService::Service> {
  public:
   explicit Inference(FakeBackends& fake) : fake_(fake) {}
+
+  grpc::ServerWriteReactor<v1::WatchModelsResponse>* WatchModels(
+      grpc::CallbackServerContext* context,
+      const v1::WatchModelsRequest* request) override {
+    return GrpcWatch<v1::WatchModelsResponse>::Start(context, fake_.models(),
+                                                     *request);
+  }
 
   grpc::Status ListModels(grpc::ServerContext* context,
                           const v1::ListModelsRequest* request,
@@ -150,9 +179,18 @@ class FakeBackends::Inference : public v1::InferenceService::Service {
   FakeBackends& fake_;
 };
 
-class FakeBackends::Aggregator : public v1::AggregatorService::Service {
+class FakeBackends::Aggregator
+    : public v1::AggregatorService::WithCallbackMethod_WatchRecords<
+          v1::AggregatorService::Service> {
  public:
   explicit Aggregator(FakeBackends& fake) : fake_(fake) {}
+
+  grpc::ServerWriteReactor<v1::WatchRecordsResponse>* WatchRecords(
+      grpc::CallbackServerContext* context,
+      const v1::WatchRecordsRequest* request) override {
+    return GrpcWatch<v1::WatchRecordsResponse>::Start(context, fake_.records(),
+                                                      *request);
+  }
 
   grpc::Status ListRecords(grpc::ServerContext* context,
                            const v1::ListRecordsRequest* request,
@@ -236,6 +274,7 @@ FakeBackends::FakeBackends()
     : capture_(std::make_unique<Capture>(*this)),
       inference_(std::make_unique<Inference>(*this)),
       aggregator_(std::make_unique<Aggregator>(*this)) {
+  RestartEvents();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
@@ -252,11 +291,27 @@ FakeBackends::~FakeBackends() { Shutdown(); }
 
 void FakeBackends::Shutdown() {
   Hang(false);
+  streams_.load()->Close();
+  records_.load()->Close();
+  models_.load()->Close();
   if (server_ != nullptr) {
     server_->Shutdown(absl::ToChronoTime(Clock::Real().Now()));
     server_->Wait();
     server_.reset();
   }
+}
+
+void FakeBackends::RestartEvents() {
+  const auto restart = [](auto& all, auto& current, size_t capacity) {
+    using Ring = typename std::decay_t<decltype(all)>::value_type::element_type;
+    all.push_back(std::make_unique<Ring>(capacity));
+    if (Ring* const old = current.exchange(all.back().get()); old != nullptr) {
+      old->Close();
+    }
+  };
+  restart(all_streams_, streams_, 16);
+  restart(all_records_, records_, 16);
+  restart(all_models_, models_, 16);
 }
 
 BackendClients::Options FakeBackends::ClientOptions() const {
@@ -271,6 +326,13 @@ void FakeBackends::SetServing(bool serving) {
 void FakeBackends::FailWith(const absl::Status& status) {
   absl::MutexLock lock(&mu_);
   failure_ = status;
+}
+
+void FakeBackends::SetFrame(
+    const std::optional<v1::GetLatestFrameResponse>& frame) {
+  absl::MutexLock lock(&mu_);
+  frame_set_ = true;
+  frame_ = frame;
 }
 
 void FakeBackends::Hang(bool hang) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "camherd/v1/capture_service.grpc.pb.h"
 #include "camherd/v1/inference_service.grpc.pb.h"
 #include "gateway/backend_clients.h"
+#include "services/common/event_ring.h"
 
 namespace camherd::gateway {
 
@@ -89,6 +91,27 @@ class FakeBackends {
     return requests_.size();
   }
 
+  // What GetLatestFrame answers from now on instead of `answers`; NOT_FOUND
+  // where there is none. From any thread.
+  void SetFrame(const std::optional<v1::GetLatestFrameResponse>& frame);
+  // How often that was asked.
+  template <typename T>
+  size_t CountOf() const {
+    absl::MutexLock lock(&mu_);
+    return static_cast<size_t>(std::count_if(
+        requests_.begin(), requests_.end(), [](const auto& request) {
+          return request.first == T::descriptor()->full_name();
+        }));
+  }
+
+  // What the watches tell; as the real services keep it.
+  EventRing<v1::WatchStreamsResponse>& streams() { return *streams_; }
+  EventRing<v1::WatchRecordsResponse>& records() { return *records_; }
+  EventRing<v1::WatchModelsResponse>& models() { return *models_; }
+  // As after a restart of the services: other positions, nothing kept, and
+  // the watches that run are ended.
+  void RestartEvents();
+
   // Exports that were cut off by their caller, and pieces given to gRPC.
   int exports_cancelled() const { return exports_cancelled_; }
   int64_t export_pieces_sent() const { return export_pieces_sent_; }
@@ -105,11 +128,23 @@ class FakeBackends {
   std::atomic<int> exports_cancelled_ = 0;
   std::atomic<int64_t> export_pieces_sent_ = 0;
 
+  // The tests use one at a time; replaced ones stay for the watches they end.
+  template <typename Event>
+  using Rings = std::vector<std::unique_ptr<EventRing<Event>>>;
+  Rings<v1::WatchStreamsResponse> all_streams_;
+  Rings<v1::WatchRecordsResponse> all_records_;
+  Rings<v1::WatchModelsResponse> all_models_;
+  std::atomic<EventRing<v1::WatchStreamsResponse>*> streams_ = nullptr;
+  std::atomic<EventRing<v1::WatchRecordsResponse>*> records_ = nullptr;
+  std::atomic<EventRing<v1::WatchModelsResponse>*> models_ = nullptr;
+
   mutable absl::Mutex mu_;
   std::vector<std::pair<std::string, std::string>> requests_
       ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   bool hang_ ABSL_GUARDED_BY(mu_) = false;
+  bool frame_set_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<v1::GetLatestFrameResponse> frame_ ABSL_GUARDED_BY(mu_);
 
   std::unique_ptr<Capture> capture_;
   std::unique_ptr<Inference> inference_;

@@ -68,5 +68,14 @@ TEST(HttpStatusTest, EveryAnswerCarriesTheSecurityHeaders) {
   EXPECT_THAT(bytes, HasSubstr("X-Frame-Options: DENY"));
 }
 
+TEST(HttpStatusTest, AMessageShowsCharactersThatDeceive) {
+  const HttpResponse answer = ErrorAnswer(absl::InvalidArgumentError(
+      "camera_id must be ..., got \"gate\u202e3\u2066\u0085\""));
+  EXPECT_THAT(answer.body,
+              HasSubstr(R"(gate\\xe2\\x80\\xae3\\xe2\\x81\\xa6\\xc2\\x85)"));
+  EXPECT_THAT(ErrorAnswer(absl::InvalidArgumentError("द्वार 3 – ✓")).body,
+              HasSubstr("द्वार 3 – ✓"));
+}
+
 }  // namespace
 }  // namespace camherd::gateway

@@ -210,6 +210,33 @@ TEST(ProtoJsonTest, RefusesWhatIsNoJsonWithoutQuotingIt) {
   EXPECT_THAT(Start(R"({"camera_id":"a"} x)"), IsBad("not valid JSON"));
 }
 
+TEST(ProtoJsonTest, RefusesTextThatIsNoUnicode) {
+  // Halves of a pair, the wrong way round, and one beside a letter.
+  for (const char* text :
+       {R"(\ud800)", R"(\udc00)", R"(\udc00\ud800)", R"(\ud83dx)",
+        "\xed\xa0\x80", "\xc0\xaf", "\xf4\x90\x80\x80"}) {
+    EXPECT_THAT(Start(absl::StrCat("{\"user\":\"", text, "\"}")),
+                IsBad("not valid JSON"))
+        << text;
+    EXPECT_THAT(Start(absl::StrCat("{\"", text, "\":1}")),
+                IsBad("not valid JSON"))
+        << text;
+  }
+  EXPECT_THAT(Start(R"({"user":"\ud83d\ude00"})"), ::camherd::testing::IsOk());
+}
+
+TEST(ProtoJsonTest, RefusesAKeyThatIsGivenTwiceAtAnyDepth) {
+  v1::Camera camera;
+  EXPECT_THAT(
+      JsonToProto(R"({"zones":[{"name":"a","area":{"points":[{"x":0.1,"x":1}]}
+                      }]})",
+                  {}, &camera),
+      IsBad("the field \"x\" is given twice"));
+  EXPECT_THAT(
+      JsonToProto(R"({"class_thresholds":{"dog":0.1,"dog":0.2}})", {}, &camera),
+      IsBad("the field \"dog\" is given twice"));
+}
+
 TEST(ProtoJsonTest, RefusesDeepNestingBeforeParsingIt) {
   EXPECT_THAT(Start(std::string(1'000'000, '[')), IsBad("deeper than 64"));
   std::string braces;
@@ -295,6 +322,16 @@ TEST(ProtoJsonTest, RefusesAnEmptyItemOfAListInAForm) {
   v1::ListStreamsRequest list;
   EXPECT_THAT(FieldsToProto({{"states", "running,"}}, {}, &list),
               IsBad("states must be one of [starting, "));
+}
+
+TEST(ProtoJsonTest, AFieldWithoutANameIsUnknown) {
+  v1::StartStreamRequest request;
+  EXPECT_THAT(FieldsToProto({{"", "x"}}, StartRules(), &request),
+              IsBad("unknown field \"\""));
+  EXPECT_THAT(FieldsToProto({{"", "x"}}, {.ignored = "v"}, &request),
+              IsBad("unknown field \"\""));
+  EXPECT_THAT(FieldsToProto({{"v", "x"}}, {.ignored = "v"}, &request),
+              ::camherd::testing::IsOk());
 }
 
 TEST(ProtoJsonTest, ANullIsAFieldLeftOut) {

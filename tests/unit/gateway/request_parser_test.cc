@@ -156,6 +156,19 @@ TEST(RequestParserTest, AnOldClientNeedsNoHost) {
   EXPECT_EQ(Code("GET / HTTP/1.0\r\nX-A: b\r\n\r\n"), 200);
 }
 
+TEST(RequestParserTest, SaysWhetherAnotherRequestMayFollow) {
+  EXPECT_TRUE(Accepted(Head("GET / HTTP/1.1")).request.keep_alive);
+  EXPECT_TRUE(Accepted(Head("GET / HTTP/1.1", "Connection: keep-alive\r\n"))
+                  .request.keep_alive);
+  EXPECT_FALSE(Accepted(Head("GET / HTTP/1.1", "Connection: te, CLOSE\r\n"))
+                   .request.keep_alive);
+  EXPECT_FALSE(
+      Accepted(Head("GET / HTTP/1.1", "Connection: a\r\nConnection: close\r\n"))
+          .request.keep_alive);
+  EXPECT_FALSE(Accepted(Head("GET / HTTP/1.0", "Connection: keep-alive\r\n"))
+                   .request.keep_alive);
+}
+
 TEST(RequestParserTest, SaysEarlyThatBytesAreNoHttp) {
   EXPECT_THAT(CheckHeadSoFar("\x16\x03\x01"),
               StatusIs(absl::StatusCode::kInvalidArgument));

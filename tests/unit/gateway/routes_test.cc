@@ -14,9 +14,11 @@
 #include "gateway/camera_routes.h"
 #include "gateway/document_routes.h"
 #include "gateway/model_routes.h"
+#include "gateway/openapi_routes.h"
 #include "gateway/page_routes.h"
 #include "gateway/probe_routes.h"
 #include "gateway/record_routes.h"
+#include "gateway/stats_routes.h"
 #include "gateway/stream_routes.h"
 #include "services/common/retry_delay.h"
 #include "tests/unit/gateway/fake_backends.h"
@@ -42,7 +44,8 @@ class RoutesTest : public ::testing::Test {
     for (Routes routes :
          {DocumentRoutes(clients_), StreamRoutes(clients_),
           ProbeRoutes(clients_), RecordRoutes(clients_), CameraRoutes(clients_),
-          ModelRoutes(clients_), PageRoutes("")}) {
+          ModelRoutes(clients_), StatsRoutes(clients_), OpenApiRoutes(),
+          PageRoutes("")}) {
       for (Route& route : routes) routes_.push_back(std::move(route));
     }
     v1::Stream* stream = fake_.answers.start.mutable_stream();
@@ -378,6 +381,103 @@ TEST_F(RoutesTest, APictureIsSentOnceAndThenConfirmed) {
            "", {{"if-none-match", tag}});
   EXPECT_EQ(Code(second), 304);
   EXPECT_EQ(second.body, "");
+}
+
+TEST_F(RoutesTest, TellsTimeAndBrightnessOfEachCellOfTheGrid) {
+  v1::FrameInfo* cell = fake_.answers.grid.mutable_grid()->add_cells();
+  cell->mutable_captured_at()->set_seconds(1785578100);
+  cell->set_mean_luma(201.5);
+  fake_.answers.grid.set_jpeg("\xff\xd8picture");
+  const auto json =
+      nlohmann::json::parse(Call("GET", "/api/v1/streams/demo/grid.json").body);
+  EXPECT_EQ(json["cells"][0]["captured_at"], "2026-08-01T09:55:00.000Z");
+  EXPECT_EQ(json["cells"][0]["mean_luma"], 201.5);
+  EXPECT_FALSE(json.contains("jpeg"));
+  EXPECT_TRUE(fake_.Last<v1::GetGridRequest>().cells_only());
+  EXPECT_EQ(Code(Call("GET", "/api/v1/streams/demo/grid.json?x=1")), 400);
+  EXPECT_EQ(Call("GET", "/api/v1/streams/demo/grid.jpg").body,
+            "\xff\xd8picture");
+  EXPECT_FALSE(fake_.Last<v1::GetGridRequest>().cells_only());
+}
+
+v1::Stream CountedStream(v1::StreamState state, int64_t captured) {
+  v1::Stream stream;
+  stream.set_state(state);
+  stream.set_condition(v1::CAMERA_CONDITION_GOOD);
+  stream.set_spool_bytes(100);
+  stream.set_batches_pending(2);
+  v1::Accounting& accounting = *stream.mutable_accounting();
+  accounting.set_due(captured + 1);
+  accounting.set_captured(captured);
+  accounting.set_recorded(captured - 1);
+  accounting.set_spooled(1);
+  (*accounting.mutable_missed())["late"] = 1;
+  return stream;
+}
+
+TEST_F(RoutesTest, StatsSumUpWhatAllServicesTell) {
+  using v1::STREAM_STATE_RUNNING;
+  fake_.answers.max_streams_page = 2;
+  for (int i = 0; i < 3; ++i) {
+    *fake_.answers.streams.add_streams() =
+        CountedStream(STREAM_STATE_RUNNING, 10);
+  }
+  *fake_.answers.streams.add_streams() =
+      CountedStream(v1::STREAM_STATE_STOPPED, 5);
+  v1::Model* model = fake_.answers.models.add_models();
+  model->set_state(v1::MODEL_STATE_READY);
+  model->set_preparing(true);
+  model->set_batches_ok(7);
+  v1::Record* record = fake_.answers.records.add_records();
+  record->set_record_id(41);
+  record->mutable_captured_at()->set_seconds(1785578100);
+  const auto json = nlohmann::json::parse(Call("GET", "/api/v1/stats").body);
+  EXPECT_EQ(json["services"]["capture"]["ready"], true);
+  EXPECT_EQ(json["streams"]["states"]["running"], 3);
+  EXPECT_EQ(json["streams"]["states"]["stopped"], 1);
+  EXPECT_EQ(json["streams"]["states"]["auth_failed"], 0);
+  EXPECT_EQ(json["streams"]["conditions"]["good"], 3);
+  EXPECT_EQ(json["streams"]["conditions"]["unspecified"], 0);
+  const auto& accounting = json["streams"]["accounting"];
+  EXPECT_EQ(accounting["due"], 39);
+  EXPECT_EQ(accounting["captured"], 35);
+  EXPECT_EQ(accounting["missed"]["late"], 4);
+  EXPECT_EQ(accounting["recorded"], 31);
+  EXPECT_EQ(accounting["spooled"], 4);
+  EXPECT_EQ(json["streams"]["spool_bytes"], 400);
+  EXPECT_EQ(json["streams"]["batches_pending"], 8);
+  EXPECT_EQ(json["models"]["states"]["ready"], 1);
+  EXPECT_EQ(json["models"]["states"]["failed"], 0);
+  EXPECT_EQ(json["models"]["preparing"], 1);
+  EXPECT_EQ(json["models"]["batches_ok"], 7);
+  EXPECT_EQ(json["records"]["last_record_id"], 41);
+  EXPECT_EQ(json["records"]["last_captured_at"], "2026-08-01T09:55:00.000Z");
+  EXPECT_EQ(Code(Call("GET", "/api/v1/stats?x=1")), 400);
+}
+
+TEST_F(RoutesTest, StatsSayWhoDidNotAnswerAndTellTheRest) {
+  BackendClients::Options options = fake_.ClientOptions();
+  options.inference = "127.0.0.1:1";
+  BackendClients clients(options);
+  const HttpResponse response = StatsRoutes(clients)[0].handler({});
+  EXPECT_EQ(Code(response), 200);
+  const auto json = nlohmann::json::parse(response.body);
+  EXPECT_EQ(json["models"], nullptr);
+  EXPECT_EQ(json["services"]["inference"]["ready"], false);
+  EXPECT_EQ(json["services"]["inference"]["reason"],
+            "the inference service cannot be reached");
+  EXPECT_EQ(json["services"]["capture"]["ready"], true);
+  EXPECT_EQ(json["streams"]["states"]["running"], 0);
+  EXPECT_EQ(json["records"]["last_record_id"], 0);
+}
+
+TEST_F(RoutesTest, StatsSayWhyAServiceIsNotReadyAndTellWhatItTold) {
+  fake_.SetServing(false);
+  const auto json = nlohmann::json::parse(Call("GET", "/api/v1/stats").body);
+  EXPECT_EQ(json["services"]["capture"]["ready"], false);
+  EXPECT_EQ(json["services"]["capture"]["reason"],
+            "the capture service is not serving");
+  EXPECT_EQ(json["streams"]["states"]["running"], 0);
 }
 
 TEST_F(RoutesTest, AProbeAnswersItsStepsAsOneObject) {

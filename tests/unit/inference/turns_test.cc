@@ -62,6 +62,83 @@ TEST(TurnsTest, OnePictureDoesNotWaitForTheRestOfALargeBatch) {
   EXPECT_EQ(done, 1000);
 }
 
+// Two batches of ten and a picture, all behind one that works.
+TEST(TurnsTest, TheFirstBatchIsDoneFirstAndAPictureOvertakesBoth) {
+  Turns turns(1);
+  ASSERT_TRUE(turns.Take(kLong));
+  std::vector<int> order;  // Written by whoever has the turn.
+  std::vector<std::thread> threads;
+  for (const int count : {10, 10, 1}) {
+    threads.emplace_back([&, id = static_cast<int>(threads.size()), count] {
+      ASSERT_TRUE(
+          turns.ForEach(count, kLong, [&](int) { order.push_back(id); }));
+    });
+    ASSERT_TRUE(WaitUntil(
+        [&] { return turns.waiting() == static_cast<int>(threads.size()); }));
+  }
+  turns.Give();
+  for (std::thread& thread : threads) thread.join();
+  std::vector<int> expected = {2};
+  expected.insert(expected.end(), 10, 0);
+  expected.insert(expected.end(), 10, 1);
+  EXPECT_EQ(order, expected);
+}
+
+TEST(TurnsTest, SinglePicturesHoldABatchUpNoLongerThanItIs) {
+  Turns turns(1);
+  ASSERT_TRUE(turns.Take(kLong));
+  int singles = 0;  // Written by whoever has the turn.
+  int singles_before = -1;
+  std::thread batch([&] {
+    ASSERT_TRUE(turns.ForEach(10, kLong, [&](int i) {
+      if (i == 0) singles_before = singles;
+    }));
+  });
+  ASSERT_TRUE(WaitUntil([&] { return turns.waiting() == 1; }));
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> flood;
+  for (int k = 0; k < 3; ++k) {
+    flood.emplace_back([&] {
+      while (!stop) {
+        ASSERT_TRUE(turns.Take(kLong));
+        ++singles;
+        turns.Give();
+      }
+    });
+  }
+  ASSERT_TRUE(WaitUntil([&] { return turns.waiting() == 4; }));
+  turns.Give();
+  batch.join();
+  stop = true;
+  for (std::thread& thread : flood) thread.join();
+  // Three of them wait when the batch comes to be first.
+  EXPECT_LE(singles_before, 10 + 3);
+}
+
+TEST(TurnsTest, PicturesOfOneCallAreWorkedOnAtOnce) {
+  Turns turns(3);
+  std::atomic<int> at_once = 0;
+  std::atomic<bool> together = true;
+  std::vector<std::atomic<int>> calls(9);
+  EXPECT_TRUE(turns.ForEach(9, kLong, [&](int i) {
+    ++calls[i];
+    ++at_once;
+    // The first three wait for each other.
+    if (i < 3 && !WaitUntil([&] { return at_once >= 3; })) together = false;
+  }));
+  EXPECT_TRUE(together);
+  for (const std::atomic<int>& count : calls) EXPECT_EQ(count, 1);
+  EXPECT_TRUE(turns.ForEach(0, kLong, [](int) { ADD_FAILURE(); }));
+}
+
+TEST(TurnsTest, ACallThatGetsNoTurnIsToldSo) {
+  Turns turns(1);
+  ASSERT_TRUE(turns.Take(kLong));
+  EXPECT_FALSE(
+      turns.ForEach(2, absl::Milliseconds(1), [](int) { ADD_FAILURE(); }));
+  turns.Give();
+}
+
 TEST(TurnsTest, AsManyWorkAtOnceAsItSays) {
   Turns turns(2);
   ASSERT_TRUE(turns.Take(kLong));
