@@ -351,11 +351,13 @@ void CameraStream::BackOff(const Ended& ended) {
     if (revoked_) return;
     by_us = reconnect_;
   }
+  // Before the state is told: the pause runs from then on.
+  const absl::Duration now = context_.clock.SteadyNow();
   absl::Duration pause;
   if (by_us) {
     backoff_.Reset();
   } else {
-    pause = backoff_.Next(ended.status.code(), context_.clock.SteadyNow());
+    pause = backoff_.Next(ended.status.code(), now);
   }
   ChangeState([&](v1::StateChanged& state) {
     state.set_state(by_us ? v1::STREAM_STATE_RECONNECTING
@@ -365,7 +367,7 @@ void CameraStream::BackOff(const Ended& ended) {
     state.set_retry_after_seconds(absl::ToDoubleSeconds(pause));
     if (ended.was_running) state.set_disconnects(state.disconnects() + 1);
   });
-  WaitUntil(context_.clock.SteadyNow() + pause);
+  WaitUntil(now + pause);
 }
 
 void CameraStream::WaitUntil(absl::Duration until) {
