@@ -80,6 +80,17 @@ absl::Status Parse(const SqliteDb::Row& row, int column, absl::string_view name,
   return absl::DataLossError(absl::StrCat(name, " cannot be read"));
 }
 
+// Of record_id, recorded_us, record.
+absl::StatusOr<v1::Record> ReadRecord(const SqliteDb::Row& row) {
+  v1::Record record;
+  const int64_t record_id = row.Int(0);
+  CAMHERD_RETURN_IF_ERROR(
+      Parse(row, 2, absl::StrCat("record ", record_id), record));
+  record.set_record_id(record_id);
+  *record.mutable_recorded_at() = ToProto(absl::FromUnixMicros(row.Int(1)));
+  return record;
+}
+
 // Ids need no escapes.
 std::string JsonArray(const std::vector<std::string>& ids) {
   if (ids.empty()) return "[]";
@@ -432,12 +443,7 @@ absl::Status SqliteRecordStore::InsertDetections(const v1::Record& record,
 absl::StatusOr<StoredRecord> SqliteRecordStore::ReadRow(
     const SqliteDb::Row& row) {
   StoredRecord stored;
-  const int64_t record_id = row.Int(0);
-  CAMHERD_RETURN_IF_ERROR(
-      Parse(row, 2, absl::StrCat("record ", record_id), stored.record));
-  stored.record.set_record_id(record_id);
-  *stored.record.mutable_recorded_at() =
-      ToProto(absl::FromUnixMicros(row.Int(1)));
+  CAMHERD_ASSIGN_OR_RETURN(stored.record, ReadRecord(row));
   CAMHERD_RETURN_IF_ERROR(reader_->Query(
       "SELECT frame_index, path, size_bytes FROM pictures "
       "WHERE record_id=? ORDER BY frame_index",
@@ -447,7 +453,7 @@ absl::StatusOr<StoredRecord> SqliteRecordStore::ReadRow(
              .path = std::string(picture.Bytes(1)),
              .size_bytes = picture.Int(2)});
       },
-      record_id));
+      stored.record.record_id()));
   return stored;
 }
 
@@ -563,9 +569,7 @@ absl::StatusOr<std::vector<v1::Record>> SqliteRecordStore::ListRecords(
           " k CROSS JOIN records r ON r.record_id=k.record_id WHERE ", where,
           " ORDER BY k.captured_us DESC, k.record_id DESC LIMIT ?9"),
       filter, after, limit, [&](const SqliteDb::Row& row) -> absl::Status {
-        reader_mu_.AssertHeld();
-        CAMHERD_ASSIGN_OR_RETURN(StoredRecord stored, ReadRow(row));
-        records.push_back(std::move(stored.record));
+        CAMHERD_ASSIGN_OR_RETURN(records.emplace_back(), ReadRecord(row));
         return absl::OkStatus();
       }));
   return records;
