@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "gateway/proto_json.h"
 #include "services/common/file.h"
+#include "services/common/proto_json.h"
 
 namespace camherd::gateway {
 namespace {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "gateway/http_message.h"
-#include "gateway/proto_json.h"
 #include "google/protobuf/descriptor.h"
+#include "services/common/proto_json.h"
 
 namespace camherd::gateway {
 

@@ -6,9 +6,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "gateway/proto_json.h"
 #include "services/common/clock.h"
 #include "services/common/log.h"
+#include "services/common/proto_json.h"
 
 namespace camherd::gateway {
 

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "gateway/proto_json.h"
+#include "services/common/proto_json.h"
 
 namespace camherd::gateway {
 namespace {

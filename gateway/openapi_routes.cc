@@ -19,11 +19,11 @@
 #include "gateway/answers.h"
 #include "gateway/api_operations.h"
 #include "gateway/http_status.h"
-#include "gateway/proto_json.h"
 #include "gateway/static_files.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "services/common/log.h"
+#include "services/common/proto_json.h"
 
 namespace camherd::gateway {
 namespace {

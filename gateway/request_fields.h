@@ -7,8 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gateway/http_message.h"
-#include "gateway/proto_json.h"
 #include "google/protobuf/message.h"
+#include "services/common/proto_json.h"
 
 // A request's fields, wherever they stand. Errors are kInvalidArgument with
 // the field's name. Thread-safe.

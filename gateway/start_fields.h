@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "gateway/proto_json.h"
+#include "services/common/proto_json.h"
 
 namespace camherd::gateway {
 

@@ -8,11 +8,11 @@
 #include "camherd/v1/gateway.pb.h"
 #include "gateway/answers.h"
 #include "gateway/health_routes.h"
-#include "gateway/proto_json.h"
 #include "gateway/request_fields.h"
 #include "gateway/route_row.h"
 #include "google/protobuf/descriptor.h"
 #include "services/common/clock.h"
+#include "services/common/proto_json.h"
 #include "services/common/status_macros.h"
 #include "services/common/time_proto.h"
 

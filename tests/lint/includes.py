@@ -25,6 +25,7 @@ LIBRARIES = {
     "OpenSSL": r"openssl/",
     "GnuTLS": r"gnutls/",
     "cpp-httplib": r"httplib\.h$",
+    "CLI11": r"CLI/",
     "OpenVINO": r"openvino/",
     "ONNX Runtime": r"onnxruntime",
 }
@@ -37,6 +38,7 @@ TABLE = {
         "yaml-cpp": ["yaml_config"],
         "spdlog": ["log"],
         "SQLite": ["sqlite_db"],
+        "JSON": ["proto_json"],
         # SHA-256.
         "OpenSSL": ["file"],
     },
@@ -63,11 +65,15 @@ TABLE = {
         "JSON": ["predictions_file*", "imported_line"],
         "gRPC": ["aggregator_service", "import_client"],
     },
-    "services/cli": {"gRPC": ["*"], "JSON": ["*"]},
+    "services/cli": {
+        "gRPC": ["herd_client"],
+        "yaml-cpp": ["herd_file"],
+        "CLI11": ["command_line"],
+    },
     "gateway": {
         "cpp-httplib": ["http_server"],
         "OpenSSL": ["tls_server"],
-        "JSON": ["proto_json", "openapi_routes"],
+        "JSON": ["openapi_routes"],
         "gRPC": ["backend_clients"],
     },
 }

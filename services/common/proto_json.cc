@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gateway/proto_json.h"
+#include "services/common/proto_json.h"
 
 #include <algorithm>
 #include <cmath>
@@ -25,7 +25,7 @@
 #include "services/common/status_macros.h"
 #include "services/common/time_proto.h"
 
-namespace camherd::gateway {
+namespace camherd {
 namespace {
 
 using ::google::protobuf::Descriptor;
@@ -700,8 +700,9 @@ absl::Status JsonToProto(absl::string_view json, const FieldRules& rules,
   return ReadMessage(parsed, rules, "", message, given);
 }
 
-absl::Status FieldsToProto(const Fields& fields, const FieldRules& rules,
-                           Message* message, std::set<std::string>* given) {
+absl::Status FieldsToProto(
+    const std::vector<std::pair<std::string, std::string>>& fields,
+    const FieldRules& rules, Message* message, std::set<std::string>* given) {
   FieldFinder finder(*message->GetDescriptor(), rules);
   for (const auto& [name, value] : fields) {
     if (!rules.ignored.empty() && name == rules.ignored) continue;
@@ -734,4 +735,4 @@ std::string QuoteJson(absl::string_view text) {
       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-}  // namespace camherd::gateway
+}  // namespace camherd

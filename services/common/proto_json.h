@@ -4,11 +4,11 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "gateway/http_message.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 
@@ -23,7 +23,7 @@
 // wrote it, and the value unless it may be secret.
 //
 // Thread-safe.
-namespace camherd::gateway {
+namespace camherd {
 
 // What a request may hold besides the fields of its message.
 struct FieldRules {
@@ -58,9 +58,10 @@ absl::Status JsonToProto(absl::string_view json, const FieldRules& rules,
 // Form or query fields into `message`, which for these has no nested messages
 // but times. Numbers, true/false and enum names are read strictly; lists are
 // of names, separated by commas, none of them empty. `given` as above.
-absl::Status FieldsToProto(const Fields& fields, const FieldRules& rules,
-                           google::protobuf::Message* message,
-                           std::set<std::string>* given = nullptr);
+absl::Status FieldsToProto(
+    const std::vector<std::pair<std::string, std::string>>& fields,
+    const FieldRules& rules, google::protobuf::Message* message,
+    std::set<std::string>* given = nullptr);
 
 // A field whose bytes are a JPEG: never read from JSON, shown on demand.
 bool IsPicture(const google::protobuf::FieldDescriptor& field);
@@ -74,4 +75,4 @@ std::string EnumText(const google::protobuf::EnumValueDescriptor& value);
 // A JSON string literal. Bytes that are no UTF-8 are replaced.
 std::string QuoteJson(absl::string_view text);
 
-}  // namespace camherd::gateway
+}  // namespace camherd

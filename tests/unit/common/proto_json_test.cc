@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gateway/proto_json.h"
+#include "services/common/proto_json.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,10 +12,9 @@
 #include "camherd/v1/aggregator_service.pb.h"
 #include "camherd/v1/capture_service.pb.h"
 #include "camherd/v1/stream.pb.h"
-#include "gateway/start_fields.h"
 #include "tests/support/status_matchers.h"
 
-namespace camherd::gateway {
+namespace camherd {
 namespace {
 
 using ::camherd::testing::StatusIs;
@@ -23,6 +22,14 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+// As the gateway has them for a start.
+const FieldRules& StartRules() {
+  static const auto& rules = *new FieldRules{
+      .aliases = {{"model_name", {.field = "models", .one_value = true}},
+                  {"interval", {.field = "interval_seconds"}}}};
+  return rules;
+}
 
 nlohmann::json Printed(const google::protobuf::Message& message,
                        bool pictures = false) {
@@ -377,4 +384,4 @@ TEST(ProtoJsonTest, PrintsWhatItReads) {
 }
 
 }  // namespace
-}  // namespace camherd::gateway
+}  // namespace camherd
