@@ -2,9 +2,12 @@
 // camherd-gateway: REST, the documents' endpoints and the page, in front of
 // the three services.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_join.h"
 #include "gateway/authenticator.h"
@@ -17,9 +20,11 @@
 #include "gateway/gateway_metrics.h"
 #include "gateway/health_routes.h"
 #include "gateway/http_server.h"
+#include "gateway/listen_socket.h"
 #include "gateway/live_count.h"
 #include "gateway/live_pictures.h"
 #include "gateway/live_routes.h"
+#include "gateway/livez_check.h"
 #include "gateway/login_routes.h"
 #include "gateway/model_routes.h"
 #include "gateway/openapi_routes.h"
@@ -32,18 +37,30 @@
 #include "services/common/log.h"
 #include "services/common/metrics_exporter.h"
 #include "services/common/service_main.h"
+#include "services/common/systemd_notifier.h"
 
 namespace camherd::gateway {
 namespace {
+
+// How long the server may take to answer its own watchdog.
+constexpr absl::Duration kLivezTimeout = absl::Seconds(10);
+
+bool IsOnLoopback(const std::vector<std::string>& addresses) {
+  return std::all_of(addresses.begin(), addresses.end(),
+                     [](const std::string& address) {
+                       const auto host = ListenHost(address);
+                       return host.ok() && IsLoopbackHost(*host);
+                     });
+}
 
 void Append(Routes more, Routes* routes) {
   for (Route& route : more) routes->push_back(std::move(route));
 }
 
 int Main(int argc, char** argv) {
-  ServiceArgs args =
-      StartServiceMain(argc, argv, "gateway",
-                       "REST and web page in front of Camherd's services");
+  ServiceArgs args = StartServiceMain(
+      argc, argv, "gateway", "REST and web page in front of Camherd's services",
+      {HealthOption()});
   if (args.done) return args.exit_code;
   ConfigSection section = args.config.Section("gateway");
   const absl::StatusOr<GatewayConfig> config = LoadGatewayConfig(section);
@@ -59,6 +76,10 @@ int Main(int argc, char** argv) {
     }
     std::puts("configuration ok");
     return 0;
+  }
+  const bool tls = !config->http.front.tls.certificate.empty();
+  if (args.own.contains("health")) {
+    return RunHealthCommand(config->http.listen.front(), tls);
   }
   LogInfo("configuration",
           {{"values", absl::StrJoin(section.effective(), " ")}});
@@ -115,7 +136,18 @@ int Main(int argc, char** argv) {
   LogInfo("serving", {{"http", absl::StrJoin((*server)->addresses(), ",")},
                       {"metrics", (*exporter)->address()}});
 
+  if (!config->auth.required && !IsOnLoopback((*server)->addresses())) {
+    LogWarning(
+        "gateway.auth is none: everyone who reaches these addresses may start "
+        "and stop streams",
+        {{"http", absl::StrJoin((*server)->addresses(), ",")}});
+  }
+  SystemdNotifier systemd([&server, tls] {
+    return CheckLivez((*server)->addresses().front(), tls, kLivezTimeout);
+  });
+
   ShutdownSignal().Wait();
+  systemd.Stop();
   stopping = true;
   Clock::Real().SleepFor(config->not_ready_delay);
   (*server)->Drain(config->drain);

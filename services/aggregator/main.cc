@@ -24,11 +24,13 @@
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/folder_lock.h"
+#include "services/common/grpc_health_check.h"
 #include "services/common/grpc_server.h"
 #include "services/common/log.h"
 #include "services/common/metrics_exporter.h"
 #include "services/common/service_main.h"
 #include "services/common/status_macros.h"
+#include "services/common/systemd_notifier.h"
 #include "services/common/worker_pool.h"
 
 namespace camherd::aggregator {
@@ -116,14 +118,22 @@ absl::Status Serve(const AggregatorConfig& config, const ServiceArgs& args) {
            .audit = &audit,
            .audited = {"UpsertCamera", "ImportCameras", "ImportRecords"}},
           {&service}, {v1::AggregatorService::service_full_name()}));
-  disk.Start([&server](const std::string& reason) {
+  const GrpcHealthCheck health(server->address(), args.grpc);
+  SystemdNotifier systemd([&] {
+    store->AwaitCommitter();
+    return health.IsServing(kHealthTimeout).status();
+  });
+  disk.Start([&server, &systemd](const std::string& reason) {
     server->SetServing(reason.empty(), reason);
+    systemd.SetReady(reason.empty() ? absl::OkStatus()
+                                    : absl::UnavailableError(reason));
   });
   LogInfo("serving",
           {{"grpc", server->address()}, {"metrics", exporter->address()}});
 
   ShutdownSignal().Wait();
 
+  systemd.Stop();
   disk.Stop();
   server->SetServing(false);
   clock.SleepFor(config.not_ready_delay);
@@ -157,7 +167,8 @@ int Main(int argc, char** argv) {
                 "Enriches results, keeps records, writes predictions.json "
                 "and grids.\n"
                 "`camherd-aggregator export --help`: records as a file.\n"
-                "`camherd-aggregator import --help`: a file's records.");
+                "`camherd-aggregator import --help`: a file's records.",
+                {HealthOption()});
   if (args.done) return args.exit_code;
   ConfigSection section = args.config.Section("aggregator");
   const absl::StatusOr<AggregatorConfig> config =
@@ -169,6 +180,9 @@ int Main(int argc, char** argv) {
   if (args.check_config) {
     std::cout << "configuration ok\n";
     return 0;
+  }
+  if (args.own.contains("health")) {
+    return RunHealthCommand(config->listen, args.grpc);
   }
   if (exports) {
     return RunExportCommand(

@@ -302,10 +302,15 @@ void SqliteRecordStore::CommitLoop() {
       absl::MutexLock lock(&queue_mu_);
       queue_mu_.Await(absl::Condition(
           +[](SqliteRecordStore* s) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-            return s->closed_ || !s->queue_.empty();
+            return s->closed_ || !s->queue_.empty() ||
+                   s->turns_made_ < s->turns_asked_;
           },
           this));
-      if (queue_.empty()) return;
+      turns_made_ = turns_asked_;
+      if (queue_.empty()) {
+        if (closed_) return;
+        continue;
+      }
       if (queue_.size() <= options_.max_group) {
         group.swap(queue_);
       } else {
@@ -318,6 +323,20 @@ void SqliteRecordStore::CommitLoop() {
     }
     CommitGroup(group);
   }
+}
+
+void SqliteRecordStore::AwaitCommitter() {
+  struct Turn {
+    SqliteRecordStore* store;
+    int64_t number;
+  };
+  absl::MutexLock lock(&queue_mu_);
+  Turn turn{this, ++turns_asked_};
+  queue_mu_.Await(absl::Condition(
+      +[](Turn* t) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        return t->store->turns_made_ >= t->number || t->store->closed_;
+      },
+      &turn));
 }
 
 void SqliteRecordStore::CommitGroup(std::vector<Pending>& group) {

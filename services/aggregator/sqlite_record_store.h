@@ -96,6 +96,10 @@ class SqliteRecordStore : public RecordStore {
   absl::StatusOr<RemovedItems> RemoveGrids(const RemovalStep& step) override;
   absl::StatusOr<bool> Shrink() override;
 
+  // For a watchdog: waits until the committer has come round, after what it
+  // commits just now.
+  void AwaitCommitter();
+
  private:
   // Keeps the pictures of a record under way from SweepPictures.
   class Claim;
@@ -192,6 +196,9 @@ class SqliteRecordStore : public RecordStore {
   absl::Mutex queue_mu_;
   std::vector<Pending> queue_ ABSL_GUARDED_BY(queue_mu_);
   bool closed_ ABSL_GUARDED_BY(queue_mu_) = false;
+  // Turns of the committer: asked for, and made.
+  int64_t turns_asked_ ABSL_GUARDED_BY(queue_mu_) = 0;
+  int64_t turns_made_ ABSL_GUARDED_BY(queue_mu_) = 0;
 
   std::thread committer_;
   std::thread sweeper_;

@@ -25,11 +25,13 @@
 #include "services/common/child_process.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
+#include "services/common/grpc_health_check.h"
 #include "services/common/grpc_server.h"
 #include "services/common/log.h"
 #include "services/common/metrics_exporter.h"
 #include "services/common/service_main.h"
 #include "services/common/status_macros.h"
+#include "services/common/systemd_notifier.h"
 
 namespace camherd::capture {
 namespace {
@@ -106,14 +108,21 @@ absl::Status Run(const CaptureConfig& config, const ServiceArgs& args) {
     supervisor.Shutdown();
     return server.status();
   }
-  supervisor.WatchReadiness([&server](const absl::Status& ready) {
+  const GrpcHealthCheck health((*server)->address(), args.grpc);
+  SystemdNotifier systemd([&] {
+    if (absl::Status alive = supervisor.CheckAlive(); !alive.ok()) return alive;
+    return health.IsServing(kHealthTimeout).status();
+  });
+  supervisor.WatchReadiness([&server, &systemd](const absl::Status& ready) {
     (*server)->SetServing(ready.ok(), std::string(ready.message()));
+    systemd.SetReady(ready);
   });
   LogInfo("serving", {{"grpc", (*server)->address()},
                       {"metrics", exporter->address()},
                       {"data_dir", config.store.data_dir}});
 
   ShutdownSignal().Wait();
+  systemd.Stop();
   supervisor.WatchReadiness(nullptr);
   (*server)->SetServing(false);
   clock.SleepFor(config.not_ready_delay);
@@ -136,7 +145,8 @@ int Main(int argc, char** argv) {
         .value = "-",
         .help = "try the camera whose URL is on standard input, step by\n"
                 "step, and exit: 0 all is well, 1 a step failed",
-        .command = true}});
+        .command = true},
+       HealthOption()});
   if (args.done) return args.exit_code;
   const auto config = LoadCaptureConfig(args.config, args.data_dir);
   if (!config.ok()) {
@@ -146,6 +156,9 @@ int Main(int argc, char** argv) {
   if (args.check_config) {
     std::puts("configuration ok");
     return 0;
+  }
+  if (args.own.contains("health")) {
+    return RunHealthCommand(config->listen, args.grpc);
   }
   if (const auto probe = args.own.find("probe"); probe != args.own.end()) {
     const auto prober = MakeProber(*config, Clock::Real());

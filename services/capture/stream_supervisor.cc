@@ -31,6 +31,7 @@ constexpr int kDefaultPage = 100;
 constexpr size_t kNamesInMessage = 20;
 // A stream that paused goes on when this share of its quota is free.
 constexpr double kRoomToResume = 0.9;
+constexpr absl::Duration kHousekeepingHangs = absl::Minutes(1);
 constexpr char kSpoolFull[] = "spool_full";
 constexpr char kDiskFull[] = "disk_full";
 
@@ -172,6 +173,7 @@ absl::Status StreamSupervisor::Start(WorkerLink& worker) {
                               {"batches", batches.size()}});
   feed_.Start();
   sender_.Start();
+  housekept_at_ = clock_.SteadyNow();
   housekeeper_ = std::thread([this] { HousekeepingLoop(); });
   lease_keeper_ = std::thread([this] { LeaseLoop(); });
   return absl::OkStatus();
@@ -1089,7 +1091,20 @@ void StreamSupervisor::HousekeepingLoop() {
       }
     }
     Housekeep();
+    const std::lock_guard<std::mutex> lock(wake_mu_);
+    housekept_at_ = clock_.SteadyNow();
   }
+}
+
+absl::Status StreamSupervisor::CheckAlive() {
+  // Whether the store can be read is no matter of life: the disk's trouble
+  // would outlast a new start.
+  (void)Snapshot();
+  const std::lock_guard<std::mutex> lock(wake_mu_);
+  const absl::Duration age = clock_.SteadyNow() - housekept_at_;
+  if (age <= kHousekeepingHangs) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(
+      "housekeeping has not come round for ", absl::ToInt64Seconds(age), " s"));
 }
 
 void StreamSupervisor::DropOverdue(StreamSession& session) {

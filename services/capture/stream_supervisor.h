@@ -149,6 +149,11 @@ class StreamSupervisor : public BatchOwner {
 
   absl::StatusOr<CaptureSnapshot> Snapshot();
 
+  // For a watchdog: goes through every stream's state and the store, and comes
+  // back once nobody holds them. kUnavailable: housekeeping, whose turn is
+  // every `housekeeping_interval`, has not come round for a minute.
+  absl::Status CheckAlive();
+
   // What changes about streams. Closed by Shutdown, or before by StopWatches,
   // which is called before the server stops: nothing else ends a watch.
   StreamFeed::Ring& events() { return feed_.ring(); }
@@ -242,8 +247,9 @@ class StreamSupervisor : public BatchOwner {
   // host whose clock is set back would keep no house for as long.
   std::mutex wake_mu_;
   std::condition_variable wake_;
-  bool woken_ = false;       // To end. Guarded by wake_mu_.
-  bool lease_over_ = false;  // Of some stream. Guarded by wake_mu_.
+  bool woken_ = false;           // To end. Guarded by wake_mu_.
+  bool lease_over_ = false;      // Of some stream. Guarded by wake_mu_.
+  absl::Duration housekept_at_;  // Steady time. Guarded by wake_mu_.
 
   // Taken before a session's mutex, after an entry's.
   mutable absl::Mutex mu_;

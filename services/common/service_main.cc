@@ -87,6 +87,14 @@ std::string Absolute(const std::string& path) {
 
 }  // namespace
 
+ServiceOption HealthOption() {
+  return {.name = "health",
+          .help =
+              "ask the service that runs with this configuration how\n"
+              "it fares, and exit: 0 it serves, 1 it does not",
+          .command = true};
+}
+
 void KeepFreedMemory() {
   constexpr int kMapFrom = 4 << 20;
   constexpr int kKeep = 16 << 20;

@@ -29,6 +29,10 @@ struct ServiceOption {
   bool command = false;
 };
 
+// --health, for the health checks of containers: main asks the service that
+// runs with this configuration how it fares, and returns 0 or 1.
+ServiceOption HealthOption();
+
 struct ServiceArgs {
   // True: the command line was answered (--help, --version) or was wrong;
   // main returns `exit_code`.

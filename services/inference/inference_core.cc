@@ -29,6 +29,9 @@ constexpr int kMaxModels = 16;
 constexpr int kDigestBytes = 32;
 // A stream that was refused is waited for so many of the pauses it was told.
 constexpr int kPatienceRetries = 3;
+// Longer than a batch may take through several models in Python, each with its
+// own limits.
+constexpr absl::Duration kWorkHangs = absl::Minutes(30);
 
 ResultsCache::Key KeyOf(const BatchManifest& manifest) {
   return {manifest.session_id(), manifest.batch_seq()};
@@ -68,6 +71,24 @@ void SetFailed(ModelResult& result, const std::string& reason) {
 }
 
 }  // namespace
+
+class InferenceCore::WorkNote {
+ public:
+  explicit WorkNote(InferenceCore& core) : core_(core) {
+    absl::MutexLock lock(&core_.mu_);
+    at_ = core_.working_since_.insert(Clock::Real().SteadyNow());
+  }
+  ~WorkNote() {
+    absl::MutexLock lock(&core_.mu_);
+    core_.working_since_.erase(at_);
+  }
+  WorkNote(const WorkNote&) = delete;
+  WorkNote& operator=(const WorkNote&) = delete;
+
+ private:
+  InferenceCore& core_;
+  std::multiset<absl::Duration>::iterator at_;
+};
 
 InferenceCore::Batch::~Batch() {
   absl::MutexLock lock(&core_.mu_);
@@ -278,6 +299,7 @@ void InferenceCore::Run(std::unique_ptr<Batch> batch, Cancelled cancelled,
 
 absl::StatusOr<InferBatchResponse> InferenceCore::Work(
     const Batch& batch, const std::atomic<bool>& cancelled) {
+  const WorkNote note(*this);
   const BatchManifest& manifest = batch.header_.manifest();
   const std::string& digest = batch.header_.manifest_sha256();
   const ResultsCache::Key key = KeyOf(manifest);
@@ -547,6 +569,17 @@ absl::StatusOr<camherd::v1::DetectResponse> InferenceCore::DetectNow(
   response.set_precision(use.engine->precision());
   response.set_inference_seconds(absl::ToDoubleSeconds(time));
   return response;
+}
+
+absl::Status InferenceCore::CheckAlive() {
+  (void)registry_.Samples();
+  absl::MutexLock lock(&mu_);
+  if (working_since_.empty()) return absl::OkStatus();
+  const absl::Duration age =
+      Clock::Real().SteadyNow() - *working_since_.begin();
+  if (age <= kWorkHangs) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("a batch has been worked on for ",
+                                             absl::ToInt64Seconds(age), " s"));
 }
 
 int InferenceCore::batches_in_flight() {

@@ -116,6 +116,10 @@ class InferenceCore {
     return ad_hoc_pool_.TryRun(std::move(task));
   }
 
+  // For a watchdog: kUnavailable, where an engine does not come back from a
+  // batch; comes back once nobody holds the state of core and models.
+  absl::Status CheckAlive();
+
   int batches_in_flight();
   int64_t bytes_in_flight();
 
@@ -128,6 +132,8 @@ class InferenceCore {
                            int64_t* bytes) const;
   // OK where the models of the manifest can be run now, or need not be.
   absl::Status CheckModels(const camherd::v1::BatchManifest& manifest);
+  // Notes that a batch is worked on, as long as it lives.
+  class WorkNote;
   absl::StatusOr<camherd::v1::InferBatchResponse> Work(
       const Batch& batch, const std::atomic<bool>& cancelled);
   absl::StatusOr<ResultsCache::Results> Infer(const Batch& batch);
@@ -154,6 +160,8 @@ class InferenceCore {
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   std::set<ResultsCache::Key> active_ ABSL_GUARDED_BY(mu_);
   Admission admission_ ABSL_GUARDED_BY(mu_);
+  // Steady times since which batches are worked on.
+  std::multiset<absl::Duration> working_since_ ABSL_GUARDED_BY(mu_);
 
   // Last: their threads use the rest.
   WorkerPool batch_pool_;

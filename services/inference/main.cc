@@ -10,10 +10,12 @@
 #include "services/common/audit_log.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
+#include "services/common/grpc_health_check.h"
 #include "services/common/grpc_server.h"
 #include "services/common/log.h"
 #include "services/common/metrics_exporter.h"
 #include "services/common/service_main.h"
+#include "services/common/systemd_notifier.h"
 #include "services/inference/aggregator_client.h"
 #include "services/inference/inference_config.h"
 #include "services/inference/inference_service.h"
@@ -91,12 +93,18 @@ int Serve(const InferenceConfig& config, const ServiceArgs& args) {
     }
   }
   (*server)->SetServing(true);
+  const GrpcHealthCheck health((*server)->address(), args.grpc);
+  SystemdNotifier systemd([&] {
+    if (absl::Status alive = core.CheckAlive(); !alive.ok()) return alive;
+    return health.IsServing(kHealthTimeout).status();
+  });
   LogInfo("serving", {{"grpc", (*server)->address()},
                       {"metrics", (*exporter)->address()}});
 
   ShutdownSignal().Wait();
   // In reverse: take in nothing more, end what runs (the batches are in
   // capture's spool), end the workers' process groups.
+  systemd.Stop();
   (*server)->SetServing(false);
   Clock::Real().SleepFor(config.not_ready_delay);
   core.Drain();
@@ -116,7 +124,8 @@ int main(int argc, char** argv) {
   const ServiceArgs args =
       StartServiceMain(argc, argv, "inference",
                        "Runs models on batches of frames and hands the results "
-                       "to the aggregator.");
+                       "to the aggregator.",
+                       {HealthOption()});
   if (args.done) return args.exit_code;
   const auto config = LoadInferenceConfig(args.config, args.data_dir);
   if (!config.ok()) {
@@ -126,6 +135,9 @@ int main(int argc, char** argv) {
   if (args.check_config) {
     puts("configuration ok");
     return 0;
+  }
+  if (args.own.contains("health")) {
+    return RunHealthCommand(config->listen, args.grpc);
   }
   return Serve(*config, args);
 }

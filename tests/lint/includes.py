@@ -28,6 +28,7 @@ LIBRARIES = {
     "CLI11": r"CLI/",
     "OpenVINO": r"openvino/",
     "ONNX Runtime": r"onnxruntime",
+    "libsystemd": r"systemd/",
 }
 
 # module: library: the files (without ending) that may include it.
@@ -41,6 +42,7 @@ TABLE = {
         "JSON": ["proto_json"],
         # SHA-256.
         "OpenSSL": ["file"],
+        "libsystemd": ["systemd_notifier"],
     },
     "services/capture": {
         "FFmpeg": ["*packet_source", "decoder", "libav_connection", "libav_listener"],
@@ -71,7 +73,7 @@ TABLE = {
         "CLI11": ["command_line"],
     },
     "gateway": {
-        "cpp-httplib": ["http_server"],
+        "cpp-httplib": ["http_server", "livez_check"],
         "OpenSSL": ["tls_server"],
         "JSON": ["openapi_routes"],
         "gRPC": ["backend_clients"],

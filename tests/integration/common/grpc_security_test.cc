@@ -13,6 +13,7 @@
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/grpc_client.h"
+#include "services/common/grpc_health_check.h"
 #include "services/common/grpc_server.h"
 #include "services/common/grpc_status.h"
 #include "services/common/yaml_config.h"
@@ -99,6 +100,17 @@ TEST_F(GrpcSecurityTest, TheTokenOpensTheDoorAndNothingElseDoes) {
                 StatusIs(absl::StatusCode::kUnauthenticated));
   }
   EXPECT_EQ(service_.calls(), 2);
+}
+
+TEST_F(GrpcSecurityTest, TheServersOwnHealthCheckNeedsNoNameInTheCertificate) {
+  ASSERT_TRUE(MakeCertificates());
+  Start(Tls("a", "a"));
+  // The certificate is for 127.0.0.1.
+  std::string address = server_->address();
+  address.replace(0, address.rfind(':'), "localhost");
+  EXPECT_TRUE(GrpcHealthCheck(address, Tls("a", "a"))
+                  .IsServing(absl::Seconds(10))
+                  .value_or(false));
 }
 
 TEST_F(GrpcSecurityTest, HealthIsToldWithoutATokenAndReflectionIsNot) {

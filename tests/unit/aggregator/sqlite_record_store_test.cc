@@ -339,6 +339,34 @@ TEST_F(SqliteRecordStoreTest, SendersAtTheSameTimeShareACommit) {
   EXPECT_EQ(largest, 8U);
 }
 
+TEST_F(SqliteRecordStoreTest, AwaitCommitterWaitsForACommitThatIsUnderWay) {
+  absl::Notification in_commit;
+  absl::Notification go_on;
+  std::atomic<bool> committed = false;
+  SqliteRecordStore::Options options;
+  options.step_hook = [&](absl::string_view step) {
+    if (step == "group inserted") {
+      in_commit.Notify();
+      go_on.WaitForNotification();
+    }
+    if (step == "group committed") committed = true;
+  };
+  Open(options);
+  store_->AwaitCommitter();
+  std::thread sender([&] { Append(MakeHeader("first", 1)); });
+  in_commit.WaitForNotification();
+  std::atomic<bool> back = false;
+  std::thread watchdog([&] {
+    store_->AwaitCommitter();
+    EXPECT_TRUE(committed);
+    back = true;
+  });
+  EXPECT_FALSE(back);
+  go_on.Notify();
+  watchdog.join();
+  sender.join();
+}
+
 TEST_F(SqliteRecordStoreTest, TheSameBatchFromManySendersAtOnceIsOneRecord) {
   std::vector<std::thread> senders;
   std::atomic<int> fresh = 0;

@@ -113,6 +113,19 @@ TEST_F(StreamSupervisorTest, TenFramesAreOneRecordedBatchAndLeaveTheDisk) {
   EXPECT_EQ(manifests[0].frames_due(), 10);
 }
 
+TEST_F(StreamSupervisorTest, IsNotAliveWhereHousekeepingDoesNotComeRound) {
+  EXPECT_THAT(bed_.supervisor->CheckAlive(), IsOk());
+  bed_.Stop();
+  bed_.options.housekeeping_interval = absl::Hours(1);
+  bed_.Start();
+  clock_.Advance(absl::Seconds(60));
+  EXPECT_THAT(bed_.supervisor->CheckAlive(), IsOk());
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(bed_.supervisor->CheckAlive(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("housekeeping has not come round for 61 s")));
+}
+
 TEST_F(StreamSupervisorTest, TheSameCameraAgainIsTheRunningStream) {
   const auto first = Start(kUrl, "CAM-001");
   const auto second = Start(kUrl, "CAM-001");
