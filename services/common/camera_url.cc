@@ -146,20 +146,26 @@ std::pair<size_t, size_t> FindEquals(absl::string_view piece) {
 
 // One `key=value`, or anything else between delimiters.
 std::string MaskPiece(absl::string_view piece) {
-  const auto [equals, value] = FindEquals(piece);
-  if (equals == absl::string_view::npos) {
-    return std::string(HoldsUserInfo(piece) ? kMask : piece);
+  std::string out;
+  // What follows an `=` holds user info only where all of it does.
+  const bool user_info = HoldsUserInfo(piece);
+  while (true) {
+    const auto [equals, value] = FindEquals(piece);
+    if (equals == absl::string_view::npos) {
+      return absl::StrCat(out, user_info ? kMask : piece);
+    }
+    const absl::string_view key = piece.substr(0, equals);
+    // The `=` may be one of the password.
+    if (user_info && absl::StrContains(PercentDecode(key), ':')) {
+      return absl::StrCat(out, kMask);
+    }
+    if (user_info || (value < piece.size() && IsSecretKey(key))) {
+      return absl::StrCat(out, piece.substr(0, value), kMask);
+    }
+    // `a=1_password=x`: some cameras separate by `_` or `-` alone.
+    absl::StrAppend(&out, piece.substr(0, value));
+    piece.remove_prefix(value);
   }
-  if (value < piece.size() &&
-      (IsSecretKey(piece.substr(0, equals)) || HoldsUserInfo(piece))) {
-    return absl::StrCat(piece.substr(0, value), kMask);
-  }
-  // `a=1_password=x`: some cameras separate by `_` or `-` alone.
-  if (const auto next = FindEquals(piece.substr(value));
-      next.first != absl::string_view::npos) {
-    return absl::StrCat(piece.substr(0, value), MaskPiece(piece.substr(value)));
-  }
-  return std::string(piece);
 }
 
 // Path and query of a URL. In a path `/` also ends a value, and the segment
@@ -207,6 +213,12 @@ std::string MaskPairs(absl::string_view text) {
   return out;
 }
 
+// Of the word that `begin` is in.
+size_t WordEnd(absl::string_view text, size_t begin) {
+  while (begin < text.size() && !IsWhite(text[begin])) ++begin;
+  return begin;
+}
+
 bool IsSchemeCharacter(char c) {
   return absl::ascii_isalnum(c) || c == '+' || c == '-' || c == '.';
 }
@@ -236,8 +248,8 @@ std::string Shown(absl::string_view value) {
 }
 
 absl::Status Bad(absl::string_view rule, absl::string_view url) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "rtsp_url ", rule, ", got ", Shown(ShowUnparsed(url.substr(0, 4096)))));
+  return absl::InvalidArgumentError(
+      absl::StrCat("rtsp_url ", rule, ", got ", Shown(ShowUnparsed(url))));
 }
 
 // rtsp://admin:12/34@host/ reads as host `admin`, port 12.
@@ -489,6 +501,9 @@ std::string CameraUrl::ProcessName() const {
 
 std::string MaskSecrets(absl::string_view text) {
   std::string out;
+  // No `@` is left before this place, which is the end of a word: it is looked
+  // for once, however many quotes stand in the word.
+  const char* searched = text.data();
   while (!text.empty()) {
     const size_t separator = text.find("://");
     if (separator == absl::string_view::npos) break;
@@ -497,28 +512,31 @@ std::string MaskSecrets(absl::string_view text) {
     out += "://";
     // User info goes to the last `@` before white space. Before a path it may
     // hold white space itself, since people type such passwords.
-    size_t end = 0;
-    while (end < rest.size() && !IsWhite(rest[end])) ++end;
-    size_t at = rest.substr(0, end).rfind('@');
+    const bool known = rest.data() < searched;
+    size_t end =
+        known ? static_cast<size_t>(searched - rest.data()) : WordEnd(rest, 0);
+    size_t at =
+        known ? absl::string_view::npos : rest.substr(0, end).rfind('@');
     if (at == absl::string_view::npos &&
         rest.substr(0, end).find_first_of("/?#\"'<>") ==
             absl::string_view::npos) {
-      const absl::string_view line =
-          rest.substr(0, std::min(rest.find("://"), rest.find('\n')));
-      at = line.find('@');
-      if (at != absl::string_view::npos) {
-        end = at;
-        while (end < rest.size() && !IsWhite(rest[end])) ++end;
+      absl::string_view line = rest.substr(0, rest.find("://"));
+      line = line.substr(0, line.find('\n'));
+      if (const size_t first = line.find('@');
+          first != absl::string_view::npos) {
+        end = WordEnd(rest, first);
+        at = rest.substr(0, end).rfind('@');
       }
     }
+    searched = rest.data() + end;
     if (at != absl::string_view::npos) {
       absl::StrAppend(&out, kUserInfoMask);
       rest.remove_prefix(at + 1);
       end -= at + 1;
     }
     // Then the host, and path and query to white space or a quote.
-    size_t stop = 0;
-    while (stop < end && !absl::StrContains("\"'<>", rest[stop])) ++stop;
+    const size_t stop =
+        std::min(end, rest.substr(0, end).find_first_of("\"'<>"));
     out += MaskPathAndQuery(rest.substr(0, stop));
     text = rest.substr(stop);
   }
@@ -536,7 +554,7 @@ absl::Status CheckId(absl::string_view field, absl::string_view id) {
   if (IsValidId(id)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(field, " must match [A-Za-z0-9][A-Za-z0-9._-]{0,63}, got ",
-                   Shown(MaskSecrets(id.substr(0, 4096)))));
+                   Shown(MaskSecrets(id))));
 }
 
 }  // namespace camherd

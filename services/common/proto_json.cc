@@ -648,7 +648,7 @@ class TextCheck final : public nlohmann::json_sax<OrderedJson> {
     return false;
   }
   static std::string ShownKey(absl::string_view key) {
-    const std::string masked = MaskSecrets(key.substr(0, 4096));
+    const std::string masked = MaskSecrets(key);
     return absl::Utf8SafeCEscape(absl::string_view(masked).substr(0, 64));
   }
 
@@ -671,7 +671,7 @@ absl::StatusOr<OrderedJson> Parse(absl::string_view json) {
 
 bool IsSecret(absl::string_view name) {
   return name == "rtsp_url" || name == "detect_url" || name == "user" ||
-         name == "password";
+         name == "password" || name == "token";
 }
 
 bool IsPicture(const FieldDescriptor& field) {

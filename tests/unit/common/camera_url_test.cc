@@ -338,6 +338,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadUrl{"TooLong", "rtsp://u:canary@h/" + std::string(2040, 'x'),
                "at most 2048 characters"},
         BadUrl{"SecretInQueryOfABadUrl", "rtsp://h:x/?password=canary", "port"},
+        BadUrl{"LongPassword",
+               "rtsp://u:canary" + std::string(5000, 'x') + "@h/", "2048"},
         BadUrl{"HugeValue", std::string(100000, '%'), "2048"},
         BadUrl{"Megabyte", "rtsp://u:canary@h/" + std::string(1 << 20, 'x'),
                "2048"}),
@@ -398,6 +400,10 @@ INSTANTIATE_TEST_SUITE_P(
         Masking{"rtsp://h/token//canary", "rtsp://h/token//***"},
         // User info of a nested URL.
         Masking{"rtsp://h/?src=rtsp://u:canary@cam/1", "rtsp://h/?src=***"},
+        Masking{"rtsp://h/u:canary@x=1", "rtsp://h/***"},
+        Masking{"rtsp://h/u:can=canary@x", "rtsp://h/***"},
+        Masking{"rtsp://h/?u%3acanary@x=", "rtsp://h/?***"},
+        Masking{"rtsp://h/?a=b=u:canary@x=1", "rtsp://h/?a=***"},
         Masking{"rtsp://h/?src=rtsp%3A%2F%2Fu%3Acanary%40cam",
                 "rtsp://h/?src=***"},
         Masking{"rtsp://h/u:canary@cam/ch1", "rtsp://h/***/ch1"},
@@ -428,6 +434,23 @@ TEST(MaskSecretsTest, MasksPasswordsOfOddCharacters) {
     const std::string masked = MaskSecrets(url);
     EXPECT_THAT(masked, EndsWith("://***:***@h")) << url;
     EXPECT_THAT(masked, Not(HasSubstr("ary")));
+  }
+}
+
+TEST(MaskSecretsTest, MasksAPasswordWithBlanksUpToItsLastAt) {
+  EXPECT_EQ(MaskSecrets("rtsp://us er:pass@canary@h/x failed"),
+            "rtsp://***:***@h/x failed");
+}
+
+// Anybody may send such text, and it is masked before it is told.
+TEST(MaskSecretsTest, TakesTimeByLengthWhateverStandsInIt) {
+  for (const char* piece : {"a=b", "a=", "%3d", "://\"", "://a ", "://a\n", "'",
+                            "://u:p@", "a b@", "/token/", "?", "x@y:"}) {
+    std::string text;
+    while (text.size() < (1 << 19)) text += piece;
+    EXPECT_THAT(MaskSecrets(text + "rtsp://u:canary@h"),
+                Not(HasSubstr("canary")))
+        << piece;
   }
 }
 

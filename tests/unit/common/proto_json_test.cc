@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "camherd/v1/aggregator_service.pb.h"
 #include "camherd/v1/capture_service.pb.h"
+#include "camherd/v1/gateway.pb.h"
 #include "camherd/v1/stream.pb.h"
 #include "tests/support/status_matchers.h"
 
@@ -262,6 +263,10 @@ TEST(ProtoJsonTest, NeverPrintsAValueThatMayBeSecret) {
     EXPECT_FALSE(status.ok());
     EXPECT_THAT(std::string(status.message()), Not(HasSubstr("12345")));
   }
+  v1::LoginRequest login;
+  const absl::Status token = JsonToProto(R"({"token":12345})", {}, &login);
+  EXPECT_FALSE(token.ok());
+  EXPECT_THAT(std::string(token.message()), Not(HasSubstr("12345")));
   for (const char* json :
        {R"({"interval":"rtsp://u:12345@127.0.0.1/a"})",
         R"({"password":["12345",NaN]})", R"({"password":12345e999})",
