@@ -113,6 +113,9 @@ void EventHub::SetPeer(Source source, const absl::Status& status) {
     peer.connected = status.ok();
     peer.reason = std::string(status.message());
   }
+  if (options_.on_peer != nullptr) {
+    options_.on_peer(ServiceOf(source), status.ok());
+  }
   if (status.ok()) {
     LogInfo("events of a service are watched",
             {{"service", ServiceOf(source)}});

@@ -60,6 +60,9 @@ class EventHub {
     absl::Duration retry = absl::Milliseconds(500);
     // Samples of a stream are told as often.
     absl::Duration sample_interval = absl::Seconds(1);
+    // Called on any thread when a service can be watched, and when it no longer
+    // can; may be null.
+    std::function<void(const char* service, bool connected)> on_peer = {};
   };
   // A stream's news as capture tells them, or nothing, where all may have
   // changed. Called from one thread; must not block.

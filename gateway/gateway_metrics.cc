@@ -40,6 +40,7 @@ struct GatewayMetrics::Series {
   prometheus::Family<prometheus::Counter>& refused;
   prometheus::Gauge& connections;
   prometheus::Family<prometheus::Gauge>& live;
+  prometheus::Family<prometheus::Gauge>& connected;
   prometheus::Counter& exceptions;
   prometheus::Counter& reloads_ok;
   prometheus::Counter& reloads_failed;
@@ -75,6 +76,10 @@ GatewayMetrics::GatewayMetrics(prometheus::Registry& registry)
                          .Name("camherd_gateway_live_answers")
                          .Help("Answers that go on while their readers stay")
                          .Register(registry),
+                     prometheus::BuildGauge()
+                         .Name("camherd_gateway_service_connected")
+                         .Help("1: the service can be reached")
+                         .Register(registry),
                      prometheus::BuildCounter()
                          .Name("camherd_gateway_handler_exceptions_total")
                          .Help("Exceptions that a handler let out")
@@ -88,6 +93,9 @@ GatewayMetrics::GatewayMetrics(prometheus::Registry& registry)
                      {}}) {
   SetEventListeners(0);
   SetPictureViewers(0);
+  for (const char* service : {"capture", "inference", "aggregator"}) {
+    SetServiceConnected(service, false);
+  }
 }
 
 GatewayMetrics::~GatewayMetrics() = default;
@@ -143,6 +151,10 @@ void GatewayMetrics::SetEventListeners(size_t count) {
 
 void GatewayMetrics::SetPictureViewers(size_t count) {
   series_->live.Add({{"kind", "pictures"}}).Set(static_cast<double>(count));
+}
+
+void GatewayMetrics::SetServiceConnected(const char* service, bool connected) {
+  series_->connected.Add({{"service", service}}).Set(connected ? 1 : 0);
 }
 
 void GatewayMetrics::TokensReloaded(bool ok) {

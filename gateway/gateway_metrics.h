@@ -24,6 +24,7 @@ namespace camherd::gateway {
 //   camherd_gateway_connections
 //   camherd_gateway_live_answers{kind}                 "events", "pictures":
 //     answers that go on for as long as their readers stay
+//   camherd_gateway_service_connected{service}         1: it can be reached
 //   camherd_gateway_handler_exceptions_total
 //   camherd_gateway_certificate_reads_total{result}    "ok" or "failed"; only
 //     with TLS, as the next one
@@ -45,6 +46,8 @@ class GatewayMetrics {
   void SetConnections(size_t count);
   void SetEventListeners(size_t count);
   void SetPictureViewers(size_t count);
+  // `service`: "capture", "inference", "aggregator".
+  void SetServiceConnected(const char* service, bool connected);
   void HandlerThrew();
   // `ok`: the files hold a certificate and its key, which ends at `not_after`;
   // else that of the one which stays in use.

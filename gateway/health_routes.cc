@@ -38,7 +38,8 @@ google::protobuf::Map<std::string, v1::ServiceReadiness> ReadinessOf(
   return services;
 }
 
-Routes HealthRoutes(BackendClients& clients, const GatewayMetrics& metrics,
+Routes HealthRoutes(BackendClients& clients,
+                    const std::function<std::string()>& exposition,
                     const std::atomic<bool>& stopping) {
   Routes routes;
   routes.push_back({.method = "GET",
@@ -58,11 +59,11 @@ Routes HealthRoutes(BackendClients& clients, const GatewayMetrics& metrics,
   routes.push_back({.method = "GET",
                     .path = "/metrics",
                     .access = Access::ForAllCameras(Role::kViewer),
-                    .handler = [&metrics](const HttpRequest&) {
+                    .handler = [exposition](const HttpRequest&) {
                       return HttpResponse{
                           .content_type =
                               "text/plain; version=0.0.4; charset=utf-8",
-                          .body = metrics.Exposition()};
+                          .body = exposition()};
                     }});
   return routes;
 }

@@ -100,7 +100,11 @@ int Main(int argc, char** argv) {
   BackendClients::Options backends = config->backends;
   backends.security = args.grpc;
   BackendClients clients(backends);
-  EventHub hub({}, clients);
+  EventHub hub({.on_peer =
+                    [&metrics](const char* service, bool connected) {
+                      metrics.SetServiceConnected(service, connected);
+                    }},
+               clients);
   LiveCount listeners(
       config->max_event_listeners, "listen to events",
       [&metrics](size_t count) { metrics.SetEventListeners(count); });
@@ -123,7 +127,10 @@ int Main(int argc, char** argv) {
   Append(OpenApiRoutes(), &routes);
   Append(EventRoutes(hub, listeners), &routes);
   Append(LiveRoutes(clients, pictures, viewers), &routes);
-  Append(HealthRoutes(clients, metrics, stopping), &routes);
+  Append(
+      HealthRoutes(
+          clients, [&exporter] { return (*exporter)->Exposition(); }, stopping),
+      &routes);
   const auto server = HttpServer::Start(config->http, std::move(routes),
                                         **authenticator, metrics);
   if (!server.ok()) {
@@ -133,6 +140,10 @@ int Main(int argc, char** argv) {
   hub.Start([&pictures](const v1::WatchStreamsResponse* news) {
     pictures.OnStream(news);
   });
+  if (args.grpc.tls()) {
+    (*exporter)->WatchCertificate(args.grpc.certificate_file);
+  }
+  (*exporter)->SetReady(true);
   LogInfo("serving", {{"http", absl::StrJoin((*server)->addresses(), ",")},
                       {"metrics", (*exporter)->address()}});
 
@@ -149,6 +160,7 @@ int Main(int argc, char** argv) {
   ShutdownSignal().Wait();
   systemd.Stop();
   stopping = true;
+  (*exporter)->SetReady(false);
   Clock::Real().SleepFor(config->not_ready_delay);
   (*server)->Drain(config->drain);
   // What a service still has not answered is cut off here.

@@ -118,13 +118,17 @@ absl::Status Serve(const AggregatorConfig& config, const ServiceArgs& args) {
            .audit = &audit,
            .audited = {"UpsertCamera", "ImportCameras", "ImportRecords"}},
           {&service}, {v1::AggregatorService::service_full_name()}));
+  if (args.grpc.tls()) {
+    exporter->WatchCertificate(args.grpc.certificate_file);
+  }
   const GrpcHealthCheck health(server->address(), args.grpc);
   SystemdNotifier systemd([&] {
     store->AwaitCommitter();
     return health.IsServing(kHealthTimeout).status();
   });
-  disk.Start([&server, &systemd](const std::string& reason) {
+  disk.Start([&](const std::string& reason) {
     server->SetServing(reason.empty(), reason);
+    exporter->SetReady(reason.empty());
     systemd.SetReady(reason.empty() ? absl::OkStatus()
                                     : absl::UnavailableError(reason));
   });
@@ -136,6 +140,7 @@ absl::Status Serve(const AggregatorConfig& config, const ServiceArgs& args) {
   systemd.Stop();
   disk.Stop();
   server->SetServing(false);
+  exporter->SetReady(false);
   clock.SleepFor(config.not_ready_delay);
   service.StopWatches();
   server->Stop(config.drain);

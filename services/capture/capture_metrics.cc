@@ -121,6 +121,9 @@ class Collector : public prometheus::Collectable {
         snapshot->batches_pending);
     add("camherd_capture_spool_bytes", "Bytes of the frames in the spool.",
         MetricType::Gauge, snapshot->spool_bytes);
+    add("camherd_capture_spool_limit_bytes",
+        "Bytes past which the oldest batches are dropped.", MetricType::Gauge,
+        snapshot->spool_limit_bytes);
     add("camherd_capture_widened_streams",
         "Streams that sample less often since the spool fills.",
         MetricType::Gauge, snapshot->widened_streams);
@@ -203,23 +206,64 @@ class Collector : public prometheus::Collectable {
     }
     families.push_back(std::move(conditions));
 
-    if (per_camera_) {
-      MetricFamily last =
-          Family("camherd_capture_last_frame_timestamp_seconds",
-                 "Receipt of the newest frame, seconds since 1970.",
-                 MetricType::Gauge);
-      for (const CaptureSnapshot::Camera& camera : snapshot->cameras) {
-        last.metric.push_back(Value(
-            MetricType::Gauge,
-            absl::ToDoubleSeconds(camera.last_frame_at - absl::UnixEpoch()),
-            "camera_id", camera.camera_id));
-      }
-      families.push_back(std::move(last));
-    }
+    if (per_camera_) AddCameras(snapshot->cameras, families);
     return families;
   }
 
  private:
+  // A stream that should run has the same series from its start to its stop, so
+  // that their number is known: seven, and one more from the first frame on.
+  static void AddCameras(const std::vector<CaptureSnapshot::Camera>& cameras,
+                         std::vector<MetricFamily>& families) {
+    MetricFamily running = Family("camherd_capture_camera_running",
+                                  "1: the camera delivers.", MetricType::Gauge);
+    MetricFamily interval =
+        Family("camherd_capture_camera_interval_seconds",
+               "Time between samples, as it is now.", MetricType::Gauge);
+    MetricFamily last =
+        Family("camherd_capture_last_frame_timestamp_seconds",
+               "Receipt of the newest frame, Unix time.", MetricType::Gauge);
+    MetricFamily frames = Family(
+        "camherd_capture_camera_frames_total",
+        "Samples of the session, by what became of them.", MetricType::Counter);
+    for (const CaptureSnapshot::Camera& camera : cameras) {
+      const auto value = [&camera](MetricType type, double number) {
+        return Value(type, number, "camera_id", camera.camera_id);
+      };
+      running.metric.push_back(
+          value(MetricType::Gauge, camera.running ? 1 : 0));
+      interval.metric.push_back(
+          value(MetricType::Gauge, absl::ToDoubleSeconds(camera.interval)));
+      if (camera.last_frame_at != absl::InfinitePast()) {
+        last.metric.push_back(value(
+            MetricType::Gauge,
+            absl::ToDoubleSeconds(camera.last_frame_at - absl::UnixEpoch())));
+      }
+      const v1::Accounting& a = camera.accounting;
+      const std::pair<const char*, int64_t> outcomes[] = {
+          {"due", a.due()},
+          {"captured", a.captured()},
+          {"missed", Sum(a.missed())},
+          {"recorded", a.recorded()},
+          {"dropped", Sum(a.dropped())}};
+      for (const auto& [outcome, count] : outcomes) {
+        frames.metric.push_back(
+            value(MetricType::Counter, static_cast<double>(count)));
+        frames.metric.back().label.push_back({"outcome", outcome});
+      }
+    }
+    for (MetricFamily* family : {&running, &interval, &last, &frames}) {
+      families.push_back(std::move(*family));
+    }
+  }
+
+  static int64_t Sum(
+      const google::protobuf::Map<std::string, int64_t>& counts) {
+    int64_t sum = 0;
+    for (const auto& [reason, count] : counts) sum += count;
+    return sum;
+  }
+
   template <size_t N>
   static MetricFamily Reasons(
       const char* name, const char* help,

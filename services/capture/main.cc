@@ -108,13 +108,17 @@ absl::Status Run(const CaptureConfig& config, const ServiceArgs& args) {
     supervisor.Shutdown();
     return server.status();
   }
+  if (args.grpc.tls()) {
+    exporter->WatchCertificate(args.grpc.certificate_file);
+  }
   const GrpcHealthCheck health((*server)->address(), args.grpc);
   SystemdNotifier systemd([&] {
     if (absl::Status alive = supervisor.CheckAlive(); !alive.ok()) return alive;
     return health.IsServing(kHealthTimeout).status();
   });
-  supervisor.WatchReadiness([&server, &systemd](const absl::Status& ready) {
+  supervisor.WatchReadiness([&](const absl::Status& ready) {
     (*server)->SetServing(ready.ok(), std::string(ready.message()));
+    exporter->SetReady(ready.ok());
     systemd.SetReady(ready);
   });
   LogInfo("serving", {{"grpc", (*server)->address()},
@@ -125,6 +129,7 @@ absl::Status Run(const CaptureConfig& config, const ServiceArgs& args) {
   systemd.Stop();
   supervisor.WatchReadiness(nullptr);
   (*server)->SetServing(false);
+  exporter->SetReady(false);
   clock.SleepFor(config.not_ready_delay);
   supervisor.StopWatches();
   (*server)->Stop(config.drain);

@@ -1210,12 +1210,20 @@ absl::StatusOr<CaptureSnapshot> StreamSupervisor::Snapshot() {
     }
     snapshot.batches_pending += stream.batches_pending();
     snapshot.received_bytes += entry->session->received_bytes();
-    if (stream.desired_running() && stream.has_last_frame_at()) {
-      snapshot.cameras.push_back(
-          {entry->process_name, FromProto(stream.last_frame_at())});
+    if (!stream.desired_running()) continue;
+    CaptureSnapshot::Camera& camera = snapshot.cameras.emplace_back();
+    camera.camera_id = entry->process_name;
+    camera.running = stream.state() == v1::STREAM_STATE_RUNNING;
+    camera.interval = absl::Seconds(stream.effective_interval_seconds());
+    camera.last_frame_at = stream.has_last_frame_at()
+                               ? FromProto(stream.last_frame_at())
+                               : absl::InfinitePast();
+    if (const auto it = all.find(stream.session_id()); it != all.end()) {
+      camera.accounting = it->second;
     }
   }
   snapshot.spool_bytes = total_spool_bytes_;
+  snapshot.spool_limit_bytes = options_.spool.total_max_bytes;
   snapshot.disk_free_bytes = room_.disk_free_bytes();
   snapshot.connects_waiting = static_cast<int64_t>(gate_.waiting());
   snapshot.camera_data_age = cameras_.age();

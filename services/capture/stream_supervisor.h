@@ -46,12 +46,20 @@ struct CaptureSnapshot {
   std::map<v1::CameraCondition, int64_t> conditions;
   struct Camera {
     std::string camera_id;
+    // Frames come, or are expected to.
+    bool running = false;
+    absl::Duration interval;
+    // InfinitePast: none yet.
     absl::Time last_frame_at;
+    // Of the session.
+    v1::Accounting accounting;
   };
-  // Running streams that have had a frame.
+  // Of streams that should run, one each.
   std::vector<Camera> cameras;
   int64_t batches_pending = 0;
   int64_t spool_bytes = 0;
+  // Of all streams together.
+  int64_t spool_limit_bytes = 0;
   // Running streams whose interval is widened.
   int64_t widened_streams = 0;
   // -1: not known.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -12,14 +13,16 @@ namespace prometheus {
 class Registry;
 class Collectable;
 class Exposer;
+class Gauge;
 }  // namespace prometheus
 
 namespace camherd {
 
-// Serves /metrics of one registry on an internal address.
+// Serves /metrics of one registry on an internal address, and with it what all
+// services have: camherd_build_info, camherd_ready, camherd_process_*.
 //
-// The registry outlives the exporter's users, since both live in main; it
-// already holds camherd_build_info. Thread-safe.
+// The registry outlives the exporter's users, since both live in main.
+// Thread-safe but for AddCollectable, which main calls at the start.
 class MetricsExporter {
  public:
   // `address` is host:port, port 0 for any; empty: metrics are collected but
@@ -42,6 +45,16 @@ class MetricsExporter {
   // The exporter must outlive it.
   std::function<void(bool written)> AuditCounter();
 
+  // camherd_ready: 0 until this says otherwise.
+  void SetReady(bool ready);
+
+  // camherd_grpc_certificate_expiry_timestamp_seconds: when the first
+  // certificate of the PEM file ends, read at each scrape; 0: it has none.
+  void WatchCertificate(const std::string& file);
+
+  // All of it in the Prometheus text format.
+  std::string Exposition() const;
+
   // host:port it listens on; empty where it does not.
   const std::string& address() const { return address_; }
 
@@ -49,6 +62,9 @@ class MetricsExporter {
   MetricsExporter();
 
   std::shared_ptr<prometheus::Registry> registry_;
+  prometheus::Gauge& ready_;
+  // shared_ptr, as above.
+  std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::string address_;
 };

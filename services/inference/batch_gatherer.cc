@@ -87,11 +87,13 @@ bool BatchGatherer::IsWorth() const {
 std::vector<BatchGatherer::Job*> BatchGatherer::Take() {
   std::vector<Job*> batch;
   std::deque<Job*> rest;
+  const absl::Duration now = Clock::Real().SteadyNow();
   for (Job* const job : queue_) {
     const bool goes = static_cast<int>(batch.size()) < max_batch_ &&
                       (batch.empty() || GoTogether(*job, *batch.front()));
     if (goes) {
       job->state = Job::State::kRunning;
+      job->waited = now - job->submitted;
       batch.push_back(job);
     } else {
       rest.push_back(job);

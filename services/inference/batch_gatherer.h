@@ -37,6 +37,8 @@ class BatchGatherer {
     // Set once it is done.
     std::vector<ScoredBox> boxes;
     absl::Status status;
+    // From Submit until its batch began.
+    absl::Duration waited;
 
    private:
     friend class BatchGatherer;

@@ -45,6 +45,8 @@ struct InferResult {
   std::vector<camherd::v1::Detection> detections;
   // frame_index of pictures whose header was good and whose rest was not.
   std::vector<int> undecodable_frames;
+  // For the engine's turn, until the first picture was begun.
+  absl::Duration waited = absl::ZeroDuration();
 };
 
 // Runs one loaded model. Whoever holds an engine may call it from any number

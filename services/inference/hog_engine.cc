@@ -113,11 +113,11 @@ absl::StatusOr<InferResult> HogEngine::Infer(absl::Span<const Picture> pictures,
       mine.status = absl::AbortedError(absl::StrCat("OpenCV: ", error.what()));
     }
   };
+  InferResult result;
   if (!impl_->turns.ForEach(static_cast<int>(pictures.size()),
-                            options.queue_timeout, look)) {
+                            options.queue_timeout, look, &result.waited)) {
     return absl::UnavailableError("the hog engine had no turn");
   }
-  InferResult result;
   for (size_t i = 0; i < looked.size(); ++i) {
     CAMHERD_RETURN_IF_ERROR(looked[i].status);
     if (looked[i].undecodable) {

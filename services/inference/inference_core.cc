@@ -473,7 +473,10 @@ absl::StatusOr<ModelResult> InferenceCore::InferModel(
   if (found.ok()) {
     registry_.AddLatency(name, time / static_cast<double>(pictures.size()));
   }
-  if (metrics_ != nullptr) metrics_->ModelRan(name, found.ok(), time);
+  if (metrics_ != nullptr) {
+    metrics_->ModelRan(name, found.ok(), time);
+    if (found.ok()) metrics_->Waited(name, found->waited);
+  }
   if (!found.ok()) {
     SetFailed(result, std::string(found.status().message()));
     if (absl::IsFailedPrecondition(found.status())) {

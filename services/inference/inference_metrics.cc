@@ -20,6 +20,8 @@ using prometheus::MetricType;
 
 const prometheus::Histogram::BucketBoundaries kBatchBuckets = {
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
+const prometheus::Histogram::BucketBoundaries kQueueBuckets = {
+    0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120};
 const prometheus::Histogram::BucketBoundaries kBuildBuckets = {
     1, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600};
 
@@ -137,6 +139,10 @@ InferenceMetrics::InferenceMetrics(prometheus::Registry& registry)
                          .Name("camherd_inference_model_seconds")
                          .Help("Time of a model on a batch, waiting included")
                          .Register(registry)),
+      queue_seconds_(BuildHistogram()
+                         .Name("camherd_inference_queue_seconds")
+                         .Help("Time that a batch waited for its engine's turn")
+                         .Register(registry)),
       build_seconds_(BuildHistogram()
                          .Name("camherd_inference_environment_build_seconds")
                          .Help("Time of building an environment")
@@ -162,9 +168,8 @@ void InferenceMetrics::BatchAnswered(const absl::Status& status) {
   by_outcome_.at(OutcomeOf(status))->Increment();
 }
 
-void InferenceMetrics::ModelRan(const std::string& model, bool ok,
-                                absl::Duration time) {
-  absl::MutexLock lock(&mu_);
+const InferenceMetrics::ModelHandles& InferenceMetrics::Of(
+    const std::string& model) {
   auto found = by_model_.find(model);
   if (found == by_model_.end()) {
     found =
@@ -175,11 +180,33 @@ void InferenceMetrics::ModelRan(const std::string& model, bool ok,
                     &model_batches_.Add({{"model", model}, {"result", "ok"}}),
                     &model_batches_.Add(
                         {{"model", model}, {"result", "failed"}}),
-                    &model_seconds_.Add({{"model", model}}, kBatchBuckets)})
+                    &model_seconds_.Add({{"model", model}}, kBatchBuckets),
+                    &queue_seconds_.Add({{"model", model}}, kQueueBuckets)})
             .first;
   }
-  (ok ? found->second.ok : found->second.failed)->Increment();
-  found->second.seconds->Observe(absl::ToDoubleSeconds(time));
+  return found->second;
+}
+
+void InferenceMetrics::ModelKnown(const std::string& model) {
+  absl::MutexLock lock(&mu_);
+  Of(model);
+  for (const char* result : {"ok", "failed"}) {
+    model_loads_.Add({{"model", model}, {"result", result}});
+  }
+  gpu_misses_.Add({{"model", model}});
+}
+
+void InferenceMetrics::ModelRan(const std::string& model, bool ok,
+                                absl::Duration time) {
+  absl::MutexLock lock(&mu_);
+  const ModelHandles& handles = Of(model);
+  (ok ? handles.ok : handles.failed)->Increment();
+  handles.seconds->Observe(absl::ToDoubleSeconds(time));
+}
+
+void InferenceMetrics::Waited(const std::string& model, absl::Duration time) {
+  absl::MutexLock lock(&mu_);
+  Of(model).queue_seconds->Observe(absl::ToDoubleSeconds(time));
 }
 
 void InferenceMetrics::FramesUndecodable(int count) {

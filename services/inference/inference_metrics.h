@@ -37,9 +37,13 @@ class InferenceMetrics {
   // "resource_exhausted", "failed_precondition", "invalid", "conflict",
   // "cancelled", "error".
   void BatchAnswered(const absl::Status& status);
+  // The series of the model begin at 0: a rate sees the first of each.
+  void ModelKnown(const std::string& model);
   // camherd_inference_model_batches_total{model,result="ok|failed"} and
   // camherd_inference_model_seconds{model}.
   void ModelRan(const std::string& model, bool ok, absl::Duration time);
+  // camherd_inference_queue_seconds{model}: of a batch, for its engine's turn.
+  void Waited(const std::string& model, absl::Duration time);
   // camherd_inference_undecodable_frames_total
   void FramesUndecodable(int count);
   // camherd_inference_cache_hits_total
@@ -77,6 +81,7 @@ class InferenceMetrics {
   prometheus::Family<prometheus::Counter>& model_loads_;
   prometheus::Family<prometheus::Counter>& gpu_misses_;
   prometheus::Family<prometheus::Histogram>& model_seconds_;
+  prometheus::Family<prometheus::Histogram>& queue_seconds_;
   prometheus::Family<prometheus::Histogram>& build_seconds_;
   prometheus::Counter& undecodable_;
   prometheus::Counter& cache_hits_;
@@ -87,7 +92,10 @@ class InferenceMetrics {
     prometheus::Counter* ok;
     prometheus::Counter* failed;
     prometheus::Histogram* seconds;
+    prometheus::Histogram* queue_seconds;
   };
+  const ModelHandles& Of(const std::string& model)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::map<std::string, ModelHandles> by_model_ ABSL_GUARDED_BY(mu_);
 };
 

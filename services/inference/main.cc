@@ -92,7 +92,11 @@ int Serve(const InferenceConfig& config, const ServiceArgs& args) {
                  {{"model", name}, {"error", prepared.status()}});
     }
   }
+  if (args.grpc.tls()) {
+    (*exporter)->WatchCertificate(args.grpc.certificate_file);
+  }
   (*server)->SetServing(true);
+  (*exporter)->SetReady(true);
   const GrpcHealthCheck health((*server)->address(), args.grpc);
   SystemdNotifier systemd([&] {
     if (absl::Status alive = core.CheckAlive(); !alive.ok()) return alive;
@@ -106,6 +110,7 @@ int Serve(const InferenceConfig& config, const ServiceArgs& args) {
   // capture's spool), end the workers' process groups.
   systemd.Stop();
   (*server)->SetServing(false);
+  (*exporter)->SetReady(false);
   Clock::Real().SleepFor(config.not_ready_delay);
   core.Drain();
   registry.Stop();

@@ -59,6 +59,7 @@ void ModelRegistry::ReadFolder() {
     }
     Entry& entry = entries_[name];
     entry.model.set_name(name);
+    if (metrics_ != nullptr) metrics_->ModelKnown(name);
     absl::StatusOr<Manifest> manifest = ReadManifest(name);
     if (manifest.ok()) {
       Describe(entry, *std::move(manifest));

@@ -451,6 +451,9 @@ absl::StatusOr<InferResult> OnnxruntimeEngine::Infer(
       status = absl::UnavailableError("the onnxruntime engine had no turn");
       break;
     }
+    if (&picture == pictures.data()) {
+      result.waited = Clock::Real().SteadyNow() - start;
+    }
     absl::StatusOr<std::unique_ptr<Job>> job =
         impl_->Prepare(picture, letterbox, options);
     if (job.ok()) {
@@ -468,6 +471,7 @@ absl::StatusOr<InferResult> OnnxruntimeEngine::Infer(
   }
   status.Update(impl_->gatherer->Finish(jobs, left()));
   CAMHERD_RETURN_IF_ERROR(status);
+  if (!jobs.empty()) result.waited += jobs.front()->waited;
   for (size_t i = 0; i < jobs.size(); ++i) {
     const auto& [picture, letterbox] = placed[i];
     std::vector<camherd::v1::Detection> found =

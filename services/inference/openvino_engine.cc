@@ -254,11 +254,11 @@ absl::StatusOr<InferResult> OpenvinoEngine::Infer(
       found[i] = absl::AbortedError(absl::StrCat("OpenVINO: ", OneLine(error)));
     }
   };
+  InferResult result;
   if (!impl_->turns.ForEach(static_cast<int>(pictures.size()),
-                            options.queue_timeout, look)) {
+                            options.queue_timeout, look, &result.waited)) {
     return absl::UnavailableError("the openvino engine had no turn");
   }
-  InferResult result;
   for (size_t i = 0; i < found.size(); ++i) {
     if (found[i].ok()) {
       std::move(found[i]->begin(), found[i]->end(),

@@ -3,17 +3,22 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
 
+#include "services/common/clock.h"
+
 namespace camherd::inference {
 
 bool Turns::ForEach(int count, absl::Duration timeout,
-                    absl::FunctionRef<void(int)> look) {
+                    absl::FunctionRef<void(int)> look, absl::Duration* waited) {
+  const absl::Duration came = Clock::Real().SteadyNow();
   const Place place = PlaceFor(count);
   std::atomic<int> next = 0;
   std::atomic<bool> refused = false;
+  std::once_flag first;
   const auto work = [&] {
     bool has_turn = false;
     for (int i = next++; i < count && !refused; i = next++) {
@@ -22,6 +27,9 @@ bool Turns::ForEach(int count, absl::Duration timeout,
         refused = true;
         return;
       }
+      std::call_once(first, [&] {
+        if (waited != nullptr) *waited = Clock::Real().SteadyNow() - came;
+      });
       look(i);
     }
     if (has_turn) Give();

@@ -25,10 +25,12 @@ class Turns {
   explicit Turns(int limit) : limit_(limit) {}
 
   // Calls `look(i)` once for each i of [0, count), each with a turn, on this
-  // thread and on others beside it. False: stopped, or one had no turn within
-  // `timeout`; some were not called then.
+  // thread and on others beside it. `waited`, if given: until the first had its
+  // turn. False: stopped, or one had no turn within `timeout`; some were not
+  // called then.
   [[nodiscard]] bool ForEach(int count, absl::Duration timeout,
-                             absl::FunctionRef<void(int)> look);
+                             absl::FunctionRef<void(int)> look,
+                             absl::Duration* waited = nullptr);
 
   // A turn for a call of one picture. False: stopped, or no turn within
   // `timeout`. True: give it back by Give.

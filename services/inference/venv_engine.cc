@@ -407,13 +407,16 @@ absl::StatusOr<InferResult> VenvEngine::RunOnWorker(
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t n = write(wake_fd_, &one, sizeof(one));
   const auto begun = [&job] { return job.taken || job.done; };
+  const absl::Duration came = Clock::Real().SteadyNow();
   if (!mu_.AwaitFor(begun, options.queue_timeout)) {
     queue_.erase(std::find(queue_.begin(), queue_.end(), &job));
     return absl::UnavailableError(
         absl::StrCat("no worker of ", options_.model, " was free within ",
                      absl::FormatDuration(options.queue_timeout)));
   }
+  const absl::Duration waited = Clock::Real().SteadyNow() - came;
   mu_.Await([&job] { return job.done; });
+  if (job.result.ok()) job.result->waited = waited;
   return std::move(job.result);
 }
 

@@ -62,7 +62,8 @@ class RunningGateway {
           ModelRoutes(clients_), StatsRoutes(clients_), OpenApiRoutes(),
           EventRoutes(hub_, listeners_),
           LiveRoutes(clients_, pictures_, viewers_),
-          HealthRoutes(clients_, metrics_, stopping_)}) {
+          HealthRoutes(
+              clients_, [this] { return metrics_.Exposition(); }, stopping_)}) {
       for (Route& route : part) routes.push_back(std::move(route));
     }
     routes_ = routes;

@@ -123,7 +123,9 @@ class OpenApiRoutesTest : public ::testing::Test {
           CameraRoutes(clients_), ModelRoutes(clients_), StatsRoutes(clients_),
           EventRoutes(hub_, listeners_),
           LiveRoutes(clients_, pictures_, viewers_),
-          HealthRoutes(clients_, metrics_, stopping_), OpenApiRoutes()}) {
+          HealthRoutes(
+              clients_, [this] { return metrics_.Exposition(); }, stopping_),
+          OpenApiRoutes()}) {
       for (Route& route : part) routes_.push_back(std::move(route));
     }
   }

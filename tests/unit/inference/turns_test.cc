@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "services/common/clock.h"
 #include "tests/unit/inference/fakes.h"
 
 namespace camherd::inference {
@@ -137,6 +138,24 @@ TEST(TurnsTest, ACallThatGetsNoTurnIsToldSo) {
   EXPECT_FALSE(
       turns.ForEach(2, absl::Milliseconds(1), [](int) { ADD_FAILURE(); }));
   turns.Give();
+}
+
+TEST(TurnsTest, TellsHowLongTheFirstPictureWaited) {
+  Turns turns(1);
+  ASSERT_TRUE(turns.Take(kLong));
+  absl::Duration waited = absl::ZeroDuration();
+  std::thread batch([&] {
+    ASSERT_TRUE(turns.ForEach(
+        3, kLong, [](int) {}, &waited));
+  });
+  ASSERT_TRUE(WaitUntil([&] { return turns.waiting() == 1; }));
+  const absl::Duration since = Clock::Real().SteadyNow();
+  ASSERT_TRUE(WaitUntil([&] {
+    return Clock::Real().SteadyNow() - since > absl::Milliseconds(20);
+  }));
+  turns.Give();
+  batch.join();
+  EXPECT_GE(waited, absl::Milliseconds(20));
 }
 
 TEST(TurnsTest, AsManyWorkAtOnceAsItSays) {
