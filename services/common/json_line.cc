@@ -8,6 +8,18 @@
 #include "services/common/utf8.h"
 
 namespace camherd {
+namespace {
+
+// C1 controls and the line separators would break "one event, one line"; by
+// what is not seen, or turns the direction of writing, one name can pose as
+// another. Source: Unicode TR 36 §2.7.
+bool IsDeceptive(uint32_t code) {
+  return code < 0xa0 || code == 0x061c || (code >= 0x200b && code <= 0x200f) ||
+         (code >= 0x2028 && code <= 0x202e) ||
+         (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
+}
+
+}  // namespace
 
 void AppendJsonEscaped(absl::string_view text, std::string& out) {
   for (size_t i = 0; i < text.size();) {
@@ -42,8 +54,7 @@ void AppendJsonEscaped(absl::string_view text, std::string& out) {
       for (size_t k = 1; k < length; ++k) {
         code = (code << 6) | (static_cast<unsigned char>(text[i + k]) & 0x3f);
       }
-      // C1 controls and the line separators would break "one event, one line".
-      if (code < 0xa0 || code == 0x2028 || code == 0x2029) {
+      if (IsDeceptive(code)) {
         absl::StrAppendFormat(&out, "\\u%04x", code);
       } else {
         out.append(text.data() + i, length);

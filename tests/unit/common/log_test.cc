@@ -78,6 +78,9 @@ TEST_F(LogTest, OneEventIsOneLineWhateverItsValuesHold) {
   // NEL, LINE SEPARATOR.
   EXPECT_EQ(Line("m", {{"v", "\xc2\x85\xe2\x80\xa8"}}),
             "INFO test msg=m v=\"\\u0085\\u2028\"");
+  // Nor can one value pose as another.
+  EXPECT_EQ(Line("m", {{"v", "gate\u202e1\u2066\u200b\u061c"}}),
+            "INFO test msg=m v=\"gate\\u202e1\\u2066\\u200b\\u061c\"");
 }
 
 TEST_F(LogTest, KeepsUtf8AndReplacesWhatIsNone) {
