@@ -177,31 +177,30 @@ class BackendClients::Impl {
     if (caller_.cameras.size() == 1) {
       request.set_camera_id(caller_.cameras.front());
     }
-    while (true) {
-      CAMHERD_ASSIGN_OR_RETURN(v1::ListStreamsResponse page,
-                               Capture(&v1::CaptureService::Stub::ListStreams,
-                                       request, options_.timeout));
-      LeaveOutOthers(page.mutable_streams());
-      if (page.streams_size() > 0 || page.next_page_token().empty()) {
-        return page;
-      }
-      request.set_page_token(page.next_page_token());
-    }
+    return FillPage(
+        std::move(request),
+        [this](const v1::ListStreamsRequest& asked) {
+          return Capture(&v1::CaptureService::Stub::ListStreams, asked,
+                         options_.timeout);
+        },
+        [](v1::ListStreamsResponse* page) { return page->mutable_streams(); },
+        [this](const v1::Stream& stream) {
+          return caller_.MaySee(stream.camera_id());
+        });
   }
 
   absl::StatusOr<v1::ListCamerasResponse> ListCameras(
       v1::ListCamerasRequest request) {
-    while (true) {
-      CAMHERD_ASSIGN_OR_RETURN(
-          v1::ListCamerasResponse page,
-          Aggregator(&v1::AggregatorService::Stub::ListCameras, request,
-                     options_.timeout));
-      if (caller_.limited()) LeaveOutOthers(page.mutable_cameras());
-      if (page.cameras_size() > 0 || page.next_page_token().empty()) {
-        return page;
-      }
-      request.set_page_token(page.next_page_token());
-    }
+    return FillPage(
+        std::move(request),
+        [this](const v1::ListCamerasRequest& asked) {
+          return Aggregator(&v1::AggregatorService::Stub::ListCameras, asked,
+                            options_.timeout);
+        },
+        [](v1::ListCamerasResponse* page) { return page->mutable_cameras(); },
+        [this](const v1::Camera& camera) {
+          return caller_.MaySee(camera.camera_id());
+        });
   }
 
   // A grid is known by its session.
@@ -220,23 +219,16 @@ class BackendClients::Impl {
         list.set_page_token(listed.next_page_token());
       } while (!list.page_token().empty());
     }
-    while (true) {
-      CAMHERD_ASSIGN_OR_RETURN(
-          v1::ListGridsResponse page,
-          Aggregator(&v1::AggregatorService::Stub::ListGrids, request,
-                     options_.timeout));
-      if (caller_.limited()) {
-        auto* grids = page.mutable_grids();
-        grids->erase(
-            std::remove_if(grids->begin(), grids->end(),
-                           [&sessions](const v1::Grid& grid) {
-                             return !sessions.contains(grid.session_id());
-                           }),
-            grids->end());
-      }
-      if (page.grids_size() > 0 || page.next_page_token().empty()) return page;
-      request.set_page_token(page.next_page_token());
-    }
+    return FillPage(
+        std::move(request),
+        [this](const v1::ListGridsRequest& asked) {
+          return Aggregator(&v1::AggregatorService::Stub::ListGrids, asked,
+                            options_.timeout);
+        },
+        [](v1::ListGridsResponse* page) { return page->mutable_grids(); },
+        [&](const v1::Grid& grid) {
+          return !caller_.limited() || sessions.contains(grid.session_id());
+        });
   }
 
   absl::StatusOr<v1::Record> GetRecord(const v1::GetRecordRequest& request) {
@@ -453,13 +445,30 @@ class BackendClients::Impl {
         absl::StrCat("stream \"", name, "\" is not known"));
   }
 
-  template <typename Items>
-  void LeaveOutOthers(Items* items) const {
-    items->erase(std::remove_if(items->begin(), items->end(),
-                                [this](const auto& item) {
-                                  return !caller_.MaySee(item.camera_id());
-                                }),
-                 items->end());
+  // A page without the items that are another's: asks for what comes after it
+  // until it has as many as the service's own page, or there are no more.
+  // ask(request) -> a page, items(page) -> its list, own(item).
+  template <typename Request, typename AskFn, typename ItemsFn, typename OwnFn>
+  static auto FillPage(Request request, const AskFn& ask, const ItemsFn& items,
+                       const OwnFn& own) -> decltype(ask(request)) {
+    const auto leave_out = [&own](auto* list) {
+      list->erase(
+          std::remove_if(list->begin(), list->end(),
+                         [&own](const auto& item) { return !own(item); }),
+          list->end());
+    };
+    CAMHERD_ASSIGN_OR_RETURN(auto page, ask(request));
+    const int most = items(&page)->size();
+    leave_out(items(&page));
+    while (items(&page)->size() < most && !page.next_page_token().empty()) {
+      request.set_page_size(most - items(&page)->size());
+      request.set_page_token(page.next_page_token());
+      CAMHERD_ASSIGN_OR_RETURN(auto more, ask(request));
+      leave_out(items(&more));
+      items(&page)->MergeFrom(*items(&more));
+      page.set_next_page_token(more.next_page_token());
+    }
+    return page;
   }
 
   // An ExportRecords under way; cancelled if it goes before its end.

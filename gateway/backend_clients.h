@@ -24,8 +24,7 @@ namespace camherd::gateway {
 //
 // The services are told who calls (grpc_caller.h). A caller that is limited
 // to certain cameras is given these only, here and nowhere else:
-//  - lists leave the others out; a page may be shorter, never empty before the
-//    last;
+//  - lists leave the others out; their pages are as long as anybody's;
 //  - a stream, record or camera that is another's is kNotFound, in the same
 //    words as one that there is not;
 //  - to start another's stream or to write its camera is kPermissionDenied,

@@ -332,6 +332,37 @@ TEST_F(AccessTest, ListsHoldWhatIsTheTokensOwn) {
   EXPECT_THAT(exported.camera_ids(), ElementsAre("CAM-OWN", "CAM-SECOND"));
 }
 
+TEST_F(AccessTest, PagesAreFullOfWhatIsTheTokensOwn) {
+  Answer(Which::kOwn);
+  // One of three is the token's own, alternately of its first and second
+  // camera.
+  fake().answers.streams.clear_streams();
+  for (int i = 0; i < 21; ++i) {
+    v1::Stream* stream = fake().answers.streams.add_streams();
+    stream->set_stream_id(absl::StrCat(i));
+    stream->set_camera_id(i % 3 != 0   ? "CAM-OTHER"
+                          : i % 2 != 0 ? "CAM-SECOND"
+                                       : "CAM-OWN");
+  }
+  std::vector<std::string> pages;
+  std::string token;
+  do {
+    const std::string body =
+        gateway::Ask(
+            gateway_.address(), "GET",
+            absl::StrCat("/api/v1/streams?page_size=3&page_token=", token), "",
+            {"Authorization: Bearer viewer-of-two"})
+            .body;
+    const auto page = nlohmann::json::parse(body);
+    std::string& ids = pages.emplace_back();
+    for (const auto& stream : page["streams"]) {
+      absl::StrAppend(&ids, stream["stream_id"].get<std::string>(), " ");
+    }
+    token = page["next_page_token"];
+  } while (!token.empty() && pages.size() < 10);
+  EXPECT_THAT(pages, ElementsAre("0 3 6 ", "9 12 15 ", "18 "));
+}
+
 TEST_F(AccessTest, TheStreamThatWasLookedAtIsTheOneThatIsChanged) {
   Answer(Which::kOwn);
   gateway::Ask(gateway_.address(), "POST", "/api/v1/streams/gate/stop", "",
