@@ -47,7 +47,10 @@ std::shared_ptr<EventListener> EventListener::Make(
       // Where nothing is known of the service yet, it will be told to begin
       // anew.
       if (!hub.catching_up(source)) {
-        made->at_[source] = hub.ring(source).Newest();
+        const EventHub::Ring& ring = hub.ring(source);
+        made->replaying_[source] = made->filter_.replay;
+        made->at_[source] =
+            made->filter_.replay ? ring.Oldest() : ring.Newest();
       }
     } else if (tokens.size() == EventHub::kSources) {
       made->at_[source] =
@@ -74,6 +77,11 @@ std::string EventListener::Id() const {
 
 bool EventListener::Tell(EventHub::Source source, std::string* out) {
   if (!filter_.sources[source]) return false;
+  // The peer comes after what is replayed, and so tells where that ends.
+  if (replaying_[source]) {
+    if (TellEvent(source, out)) return true;
+    replaying_[source] = false;
+  }
   if (const EventHub::Peer peer = hub_.peer(source);
       peer.version != peer_told_[source]) {
     peer_told_[source] = peer.version;
@@ -83,6 +91,10 @@ bool EventListener::Tell(EventHub::Source source, std::string* out) {
                     ",\"reason\":", QuoteJson(peer.reason), "}\n\n");
     return true;
   }
+  return TellEvent(source, out);
+}
+
+bool EventListener::TellEvent(EventHub::Source source, std::string* out) {
   if (hub_.catching_up(source)) return false;
   const auto item = hub_.ring(source).Read(&at_[source]);
   if (!item.has_value()) return false;

@@ -27,9 +27,12 @@ class EventListener : public LiveBody {
     std::array<bool, EventHub::kSources> sources = {true, true, true};
     // Without: of all cameras. What belongs to no camera is always told.
     std::optional<std::set<std::string>> cameras;
+    // Without an id: from the oldest that is kept on, instead of from now on.
+    bool replay = false;
   };
 
-  // `last_event_id`: where it was; empty: from now on. `hub` must outlive it.
+  // `last_event_id`: where it was; empty: as the filter says. `hub` must
+  // outlive it.
   static std::shared_ptr<EventListener> Make(EventHub& hub, Filter filter,
                                              absl::string_view last_event_id,
                                              LiveCount::Place place);
@@ -44,12 +47,15 @@ class EventListener : public LiveBody {
   std::string Id() const;
   // Appends the next of that source, if there is something.
   bool Tell(EventHub::Source source, std::string* out);
+  bool TellEvent(EventHub::Source source, std::string* out);
 
   EventHub& hub_;
   const Filter filter_;
   const LiveCount::Place place_;
   bool begun_ = false;
   std::array<WatchPosition, EventHub::kSources> at_;
+  // What is kept has not been told to its end.
+  std::array<bool, EventHub::kSources> replaying_ = {};
   // Of the peer, as it was told last.
   std::array<int64_t, EventHub::kSources> peer_told_ = {-1, -1, -1};
   std::array<int64_t, EventHub::kSources> listening_ = {};

@@ -51,6 +51,7 @@ absl::StatusOr<HttpResponse> Events(EventHub& hub, LiveCount& listeners,
       return !caller.MaySee(id);
     });
   }
+  filter.replay = query.replay();
   // What the browser sends by itself is newer than what the address says.
   std::string last_event_id = std::string(request.Header("last-event-id"));
   if (last_event_id.empty()) last_event_id = query.last_event_id();

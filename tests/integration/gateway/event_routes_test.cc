@@ -220,6 +220,38 @@ TEST(EventRoutesTest, WhoComesBackHearsWhatCameMeanwhileAndNothingTwice) {
   }
 }
 
+TEST(EventRoutesTest, AReplayTellsWhatIsKeptThenThePeerThenWhatComes) {
+  RunningGateway gateway;
+  AwaitHub(gateway);
+  Listener before(gateway.address(), "?types=stream");
+  for (const v1::StreamState state :
+       {v1::STREAM_STATE_STARTING, v1::STREAM_STATE_RUNNING}) {
+    gateway.fake().streams().Add(StreamEvent("a", state));
+    gateway.fake().streams().Add(StreamEvent("b", state));
+    EXPECT_EQ(before.NextNews().event, "stream");
+    EXPECT_EQ(before.NextNews().event, "stream");
+  }
+  const auto heard = [](Listener& listener) {
+    const Heard next = listener.Next();
+    if (next.event != "stream") return next.event;
+    const auto stream = nlohmann::json::parse(next.data);
+    return absl::StrCat(stream["stream_id"].get<std::string>(), " ",
+                        stream["state"].get<std::string>());
+  };
+  Listener after(gateway.address(),
+                 "?types=stream&camera_id=CAM-a&replay=true");
+  EXPECT_EQ(heard(after), "a starting");
+  EXPECT_EQ(heard(after), "a running");
+  EXPECT_EQ(heard(after), "peer");
+  gateway.fake().streams().Add(StreamEvent("a", v1::STREAM_STATE_RECONNECTING));
+  EXPECT_EQ(heard(after), "a reconnecting");
+  // Where it was says more than that all is wanted.
+  Listener back(gateway.address(), "?types=stream&replay=true",
+                before.last_id());
+  EXPECT_EQ(heard(back), "peer");
+  EXPECT_EQ(heard(back), "a reconnecting");
+}
+
 TEST(EventRoutesTest, WhoComesBackToAnotherGatewayGoesOnWhereItWas) {
   FakeBackends fake;
   std::string id;
