@@ -1110,7 +1110,9 @@ void StreamSession::FillSources(v1::Stream& stream) const {
   };
   if (in_trouble(main) || !in_trouble(detect)) return;
   stream.set_state(detect.state());
-  stream.set_state_reason(absl::StrCat("detect_url: ", detect.state_reason()));
+  stream.set_state_reason(absl::StrCat(
+      "detect_url: ", detect.state_reason().empty() ? "not connected yet"
+                                                    : detect.state_reason()));
   *stream.mutable_state_since() = detect.state_since();
   if (detect.has_next_retry_at()) {
     *stream.mutable_next_retry_at() = detect.next_retry_at();
