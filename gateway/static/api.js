@@ -117,7 +117,6 @@ export const listRecords = (fields) => request("GET", `/api/v1/records${query(fi
 export const getRecord = (record) => request("GET", `/api/v1/records/${id(record)}`);
 
 export const listCameras = () => all("/api/v1/cameras", "cameras", {}, 20_000);
-export const getCamera = (camera) => request("GET", `/api/v1/cameras/${id(camera)}`);
 export const putCamera = (camera) => request("PUT", `/api/v1/cameras/${id(camera.camera_id)}`, camera);
 export const importCameras = (csv) => request("POST", "/api/v1/cameras/import", csv, { type: "text/csv" });
 
@@ -148,6 +147,23 @@ export const recordPicture = (record, width, { boxes = true, evidence = "" } = {
   `/api/v1/records/${id(record.record_id)}/frame.jpg`
   + query({ boxes, width, evidence, v: recordKey(record) });
 export const exportFile = (fields) => `/api/v1/records/export${query(fields)}`;
+
+// What the services still know of the past of a camera's streams: as they were after each
+// change, oldest first.
+export function streamsBefore(camera) {
+  return new Promise((resolve) => {
+    const source = new EventSource(`/api/v1/events${query({ types: "stream", camera_id: camera, replay: true })}`);
+    const found = [];
+    const end = () => {
+      source.close();
+      resolve(found);
+    };
+    source.addEventListener("stream", (event) => found.push(JSON.parse(event.data)));
+    // It comes after all that is kept.
+    source.addEventListener("peer", end);
+    source.addEventListener("error", end);
+  });
+}
 
 const eventNames = ["stream", "stream_deleted", "record", "model", "peer", "reset"];
 

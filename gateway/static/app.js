@@ -2,6 +2,7 @@
 // Which view is shown, who is logged in, and whether the server is there.
 
 import * as api from "/static/api.js";
+import { initAreas } from "/static/areas.js";
 import { initCameras, showCameras } from "/static/cameras.js";
 import { byId, formMessage, setClass, setHidden, setLine, setText } from "/static/dom.js";
 import { initModels } from "/static/models.js";
@@ -9,17 +10,19 @@ import { initRecords, showRecords } from "/static/records.js";
 import { initStart } from "/static/start.js";
 import * as store from "/static/store.js";
 import { initStream, showStream } from "/static/stream.js";
-import { initWall } from "/static/wall.js";
+import { initWall, isTrouble } from "/static/wall.js";
 
 const BACK_MS = 6000;
 const views = { "": "wall", streams: "stream", start: "start", records: "records", cameras: "cameras", models: "models" };
 let loggedIn = false;
+let mayStart = false;
 
 function route() {
   if (!loggedIn) return;
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [first, ...rest] = path.split("/");
-  const name = views[first] ?? "wall";
+  // What a role may not do is not offered by its address either.
+  const name = first === "start" && !mayStart ? "wall" : views[first] ?? "wall";
   for (const view of document.querySelectorAll("main > .view")) setHidden(view, view.id !== `view-${name}`);
   for (const link of document.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#/${first === "streams" ? "" : first}`) link.setAttribute("aria-current", "page");
@@ -34,6 +37,15 @@ function route() {
   showStream(id, rest[1] === "diagnosis");
   showCameras(name === "cameras");
   if (name === "records") showRecords(new URLSearchParams(query));
+  showTitle();
+}
+
+// The tab says where one is, and how many streams are in trouble.
+function showTitle() {
+  const heading = document.querySelector("main > .view:not([hidden]) h2")?.firstChild?.textContent.trim() ?? "";
+  const trouble = [...store.streams.values()].filter(isTrouble).length;
+  const title = [heading, "Camherd"].filter((part) => part !== "").join(" \u00b7 ");
+  document.title = trouble > 0 && loggedIn ? `(${trouble}) ${title}` : title;
 }
 
 const services = { capture: "streams", aggregator: "records and cameras", inference: "models" };
@@ -73,7 +85,9 @@ function showConnection() {
 function showSession(session) {
   const { auth_required, authenticated, name, role, cameras } = session;
   loggedIn = !auth_required || authenticated;
+  mayStart = ["operator", "admin"].includes(role);
   setHidden(byId("view-login"), loggedIn);
+  setHidden(byId("connection"), !loggedIn);
   setHidden(byId("nav"), !loggedIn);
   setHidden(byId("logout"), !auth_required || !loggedIn);
   setText(byId("who"), auth_required && loggedIn ? `${name}, ${role}` : "");
@@ -90,6 +104,7 @@ function showSession(session) {
   showCameras(false);
   for (const view of document.querySelectorAll("main > .view")) setHidden(view, view.id !== "view-login");
   byId("token").focus();
+  showTitle();
 }
 
 const loginForm = byId("login-form");
@@ -102,6 +117,7 @@ async function ask() {
   } catch (error) {
     setText(byId("connection"), error.code === 0 ? "connection lost" : "not available");
     setClass(byId("connection"), "pill bad");
+    setHidden(byId("connection"), false);
     setClass(byId("banner"), "banner bad");
     setLine(byId("banner"), `${error.message} It is tried again.`);
     setTimeout(ask, 2000);
@@ -123,6 +139,7 @@ loginForm.addEventListener("submit", async (event) => {
     const session = await api.login(loginForm.elements.token.value);
     loginForm.reset();
     showSession(session);
+    focusHeading();
   } catch (error) {
     sayLogin(error.message, "bad");
   }
@@ -136,24 +153,34 @@ byId("logout").addEventListener("click", async () => {
   }
 });
 
+// Where a keyboard goes on, and what a screen reader reads, after the view has changed.
+function focusHeading() {
+  const heading = document.querySelector("main > .view:not([hidden]) h2");
+  if (!heading) return;
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+}
+
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
-  const heading = document.querySelector("main > .view:not([hidden]) h2");
-  heading.tabIndex = -1;
-  heading.focus();
+  focusHeading();
 });
 
 initWall();
 initStream();
 initRecords();
 initCameras();
+initAreas();
 initModels();
 initStart();
 store.watch(({ topics }) => {
   if (topics.has("connection")) showConnection();
+  if (topics.has("streams")) showTitle();
 });
 addEventListener("hashchange", () => {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   route();
   scrollTo(0, 0);
+  focusHeading();
 });
 ask();

@@ -2,7 +2,8 @@
 // The cameras as places: the map, the list, one's form, and the import of a CSV.
 
 import * as api from "/static/api.js";
-import { act, byId, element, formMessage, localTime, reconcile, saidIn, setHidden, setLine, setText, words } from "/static/dom.js";
+import { areasText, openAreas } from "/static/areas.js";
+import { act, byId, element, formMessage, listOf, localTime, numberOr, reconcile, saidIn, setHidden, setLine, setText, words } from "/static/dom.js";
 import { initMap, showOnMap } from "/static/map.js";
 import * as store from "/static/store.js";
 import { isIll, kindOf } from "/static/wall.js";
@@ -150,19 +151,14 @@ function fill(camera) {
   values.longitude.value = camera?.longitude ?? "";
   values.classes.value = (camera?.classes ?? []).join(", ");
   values.class_thresholds.value = Object.entries(camera?.class_thresholds ?? {}).map(([name, score]) => `${name}=${score}`).join(", ");
-  const parts = [];
-  if (camera?.privacy_masks?.length) parts.push(`${camera.privacy_masks.length} privacy masks`);
-  if (camera?.zones?.length) parts.push(`zones ${camera.zones.map((zone) => zone.name).join(", ")}`);
-  setLine(byId("camera-keeps"), parts.length > 0 ? `It keeps its ${parts.join(" and ")}.` : "");
+  showAreas();
   if (camera) values.name.focus();
 }
 
-const list = (text) => text.split(",").map((part) => part.trim()).filter((part) => part !== "");
-
-function number(text) {
-  const trimmed = text.trim();
-  // What is no number goes out as it is, for the API to name it.
-  return trimmed !== "" && Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
+function showAreas() {
+  const text = areasText(edited);
+  setLine(byId("camera-keeps"), text === "" ? "" : `It has ${text}.`);
+  setHidden(byId("camera-areas"), !edited);
 }
 
 async function save(event) {
@@ -170,15 +166,15 @@ async function save(event) {
   const values = form.elements;
   const id = values.camera_id.value.trim();
   const { privacy_masks, zones } = edited?.camera_id === id ? edited : {};
-  const camera = { camera_id: id, name: values.name.value.trim(), classes: list(values.classes.value) };
+  const camera = { camera_id: id, name: values.name.value.trim(), classes: listOf(values.classes.value) };
   if (privacy_masks) camera.privacy_masks = privacy_masks;
   if (zones) camera.zones = zones;
   for (const field of ["latitude", "longitude"]) {
-    if (values[field].value.trim() !== "") camera[field] = number(values[field].value);
+    if (values[field].value.trim() !== "") camera[field] = numberOr(values[field].value);
   }
-  camera.class_thresholds = Object.fromEntries(list(values.class_thresholds.value).map((pair) => {
+  camera.class_thresholds = Object.fromEntries(listOf(values.class_thresholds.value).map((pair) => {
     const [name, score = ""] = pair.split("=");
-    return [name.trim(), number(score)];
+    return [name.trim(), numberOr(score)];
   }));
   if (id === "") {
     say("camera_id must be given", "bad");
@@ -190,6 +186,7 @@ async function save(event) {
     const stored = await api.putCamera(camera);
     say(`${stored.camera_id} is saved.`, "good");
     edited = stored;
+    showAreas();
     await read();
   });
 }
@@ -203,6 +200,8 @@ async function refuseToReplace(id) {
 }
 
 async function importFile() {
+  setLine(byId("csv-result"), "");
+  byId("csv-errors").replaceChildren();
   const [file] = byId("csv-file").files;
   if (!file) throw new api.ApiError("Choose a file first.", 400);
   const answer = await api.importCameras(file);
@@ -230,6 +229,12 @@ export function initCameras() {
     fill(null);
     form.elements.camera_id.focus();
   });
+  byId("camera-areas").addEventListener("click", () => act(byId("camera-areas"), say, () => openAreas(edited.camera_id, (stored) => {
+    edited = stored;
+    showAreas();
+    say(`The masks and zones of ${stored.camera_id} are saved.`, "good");
+    read();
+  })));
   byId("csv-import").addEventListener("click", () => act(byId("csv-import"), saidIn(byId("csv-failed")), importFile));
   search.addEventListener("input", redraw);
   let waiting = 0;

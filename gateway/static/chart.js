@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A line chart over time, as SVG.
 
-import { clockTime, element } from "/static/dom.js";
+import { shortTime, element, svg } from "/static/dom.js";
 
-const SPACE = "http://www.w3.org/2000/svg";
 const WIDTH = 600;
-const HEIGHT = 170;
-const LEFT = 38;
-const BOTTOM = 22;
-const TOP = 8;
-
-function svg(tag, attributes, text = "") {
-  const node = document.createElementNS(SPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== "") node.textContent = text;
-  return node;
-}
+const HEIGHT = 180;
+// Room for the text at its size on a phone.
+const LEFT = 62;
+const BOTTOM = 26;
+const TOP = 16;
 
 function niceTop(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
@@ -53,8 +46,8 @@ export function chart(title, { unit = "", top = 0, bars = false } = {}) {
       parts.push(svg("line", { x1: LEFT, x2: WIDTH - 8, y1: at, y2: at, class: "rule" }));
       parts.push(svg("text", { x: LEFT - 6, y: at + 4, class: "right" }, String(end * share)));
     }
-    parts.push(svg("text", { x: LEFT, y: HEIGHT - 5 }, clockTime(from)));
-    parts.push(svg("text", { x: WIDTH - 8, y: HEIGHT - 5, class: "right" }, clockTime(to)));
+    parts.push(svg("text", { x: LEFT, y: HEIGHT - 5 }, shortTime(from)));
+    parts.push(svg("text", { x: WIDTH - 8, y: HEIGHT - 5, class: "right" }, shortTime(to)));
     if (bars) {
       for (const { at, value } of points) {
         parts.push(svg("line", { x1: x(at), x2: x(at), y1: y(0), y2: y(value), class: "bar-line" }));

@@ -12,6 +12,14 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
+// The same for SVG, whose properties are attributes.
+export function svg(tag, attributes = {}, text = "") {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== "") node.textContent = text;
+  return node;
+}
+
 export const byId = (name) => document.getElementById(name);
 
 // Assigns only what differs, so that a reader's selection and a screen reader are left in peace.
@@ -147,9 +155,23 @@ export function localTime(rfc3339) {
   return Number.isNaN(time.getTime()) ? "" : time.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }
 
-export const clockTime = (rfc3339) => new Date(rfc3339).toLocaleTimeString();
+// The time, with its day where that is not today.
+export function shortTime(rfc3339) {
+  const time = new Date(rfc3339);
+  if (time.toDateString() === new Date().toDateString()) return time.toLocaleTimeString();
+  return time.toLocaleString(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
+}
+
 export const sum = (object) => Object.values(object ?? {}).reduce((a, b) => a + b, 0);
 export const words = (name) => name.replaceAll("_", " ");
+
+// A field's text as a number; what is none goes out as it is, for the API to name it.
+export function numberOr(text) {
+  const trimmed = text.trim();
+  return trimmed !== "" && Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
+}
+
+export const listOf = (text) => text.split(",").map((part) => part.trim()).filter((part) => part !== "");
 
 // Runs what a button is for: once at a time. What goes wrong is said by say(message), after
 // say("") at the start. The button is not disabled meanwhile: that would take the focus away.
@@ -169,6 +191,9 @@ export async function act(button, say, action) {
 // A `say` for a line of its own.
 export const saidIn = (node) => (text) => setLine(node, text);
 
+// "classes" begins "classes must be", "classes[0] must be" and "classes.dog must be".
+const begins = (text, name) => text.startsWith(name) && " .[".includes(text.charAt(name.length) || "x");
+
 // A `say` for a form: marks the field that the message begins with.
 export function formMessage(form, node) {
   return (text, kind = "") => {
@@ -177,7 +202,7 @@ export function formMessage(form, node) {
     let first = null;
     for (const input of form.elements) {
       if (!input.name || input.type === "hidden") continue;
-      const named = kind === "bad" && text.startsWith(`${input.name} `);
+      const named = kind === "bad" && begins(text, input.name);
       if (named) {
         input.setAttribute("aria-invalid", "true");
         input.setAttribute("aria-describedby", node.id);

@@ -24,6 +24,8 @@ function drawLines() {
   lines.clearLayers();
   const bounds = map.getBounds();
   const width = step(Math.max(1e-6, Math.min(bounds.getEast() - bounds.getWest(), 2 * (bounds.getNorth() - bounds.getSouth()))));
+  // Beside one another they need some 64 pixels.
+  const every = Math.ceil(64 / ((map.getSize().x * width) / (bounds.getEast() - bounds.getWest())));
   const digits = Math.max(0, -Math.floor(Math.log10(width)));
   const style = { className: "map-line", interactive: false, weight: 1 };
   const mark = (at, text) => lines.addLayer(L.marker(at, {
@@ -34,7 +36,7 @@ function drawLines() {
   }));
   for (let at = Math.ceil(bounds.getWest() / width) * width; at <= bounds.getEast(); at += width) {
     lines.addLayer(L.polyline([[-85, at], [85, at]], style));
-    mark([bounds.getSouth(), at], `${at.toFixed(digits)}\u00b0`);
+    if (Math.round(at / width) % every === 0) mark([bounds.getSouth(), at], `${at.toFixed(digits)}\u00b0`);
   }
   for (let at = Math.ceil(bounds.getSouth() / width) * width; at <= bounds.getNorth(); at += width) {
     lines.addLayer(L.polyline([[at, -720], [at, 720]], style));

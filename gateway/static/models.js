@@ -13,7 +13,7 @@ function facts(model) {
   const parts = [];
   if (model.engine !== "") parts.push([model.engine, model.device, model.precision].filter((part) => part).join(" "));
   if (model.latency_p50_seconds > 0) parts.push(`${Math.round(model.latency_p50_seconds * 1000)} ms a picture`);
-  if (model.batches_ok + model.batches_failed > 0) parts.push(`${model.batches_ok} batches, ${model.batches_failed} failed`);
+  if (model.batches_ok + model.batches_failed > 0) parts.push(`${model.batches_ok} ${model.batches_ok === 1 ? "batch" : "batches"}, ${model.batches_failed} failed`);
   if (model.worker_restarts > 0) parts.push(`${model.worker_restarts} restarts`);
   if (model.weights_file !== "") parts.push(model.weights_file);
   return parts.join(" \u00b7 ");

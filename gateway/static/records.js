@@ -112,7 +112,7 @@ async function ask(fields, append) {
   reconcile(gallery, listed, api.recordKey, create);
   setHidden(more, token === "");
   setHidden(fresh, true);
-  setLine(byId("gallery-empty"), listed.length > 0 ? "" : "No record fits.");
+  setLine(byId("gallery-empty"), listed.length > 0 || !byId("records-notice").hidden ? "" : "No record fits.");
 }
 
 const instant = (text) => {

@@ -2,7 +2,7 @@
 // The form that starts a stream. It checks nothing itself: what is wrong, the API says.
 
 import * as api from "/static/api.js";
-import { act, byId, element, formMessage, setText } from "/static/dom.js";
+import { act, byId, element, formMessage, numberOr, reconcile, setText } from "/static/dom.js";
 import { probe, showSteps } from "/static/probe.js";
 import * as store from "/static/store.js";
 
@@ -11,18 +11,24 @@ const models = byId("models");
 const button = form.querySelector("button[type=submit]");
 const test = byId("probe");
 const steps = byId("probe-steps");
+const beside = byId("start-models");
 const say = formMessage(form, byId("start-message"));
 
 function request() {
   const body = { rtsp_url: form.elements.rtsp_url.value.trim() };
-  for (const name of ["camera_id", "user", "password"]) {
+  for (const name of ["camera_id", "user", "password", "detect_url"]) {
     if (form.elements[name].value !== "") body[name] = form.elements[name].value;
   }
-  const interval = form.elements.interval_seconds.value.trim();
-  // What is no number goes out as it is, for the API to name it.
-  if (interval !== "") body.interval_seconds = Number.isFinite(Number(interval)) ? Number(interval) : interval;
+  const interval = numberOr(form.elements.interval_seconds.value);
+  if (interval !== "") body.interval_seconds = interval;
+  for (const name of ["ttl_seconds", "max_frames"]) {
+    const value = numberOr(form.elements[name].value);
+    if (value !== "" && value !== 0) body[name] = value;
+  }
   if (form.elements.transport.value !== "tcp") body.transport = form.elements.transport.value;
-  body.models = models.value === "" ? [] : [models.value];
+  if (form.elements.sampling_mode.value !== "auto") body.sampling_mode = form.elements.sampling_mode.value;
+  const others = [...beside.querySelectorAll("input:checked")].map((box) => box.value);
+  body.models = [...new Set([models.value, ...others])].filter((name) => name !== "");
   return body;
 }
 
@@ -40,7 +46,7 @@ async function start() {
   const answer = await api.startStream(request());
   const name = answer.stream.process_name;
   say(answer.already_running ? `${name} is running already.` : `${name} is starting.`, "good");
-  for (const secret of ["rtsp_url", "user", "password"]) form.elements[secret].value = "";
+  for (const secret of ["rtsp_url", "detect_url", "user", "password"]) form.elements[secret].value = "";
   link.href = `#/streams/${encodeURIComponent(answer.stream.stream_id)}`;
   link.hidden = false;
   await store.refresh("stream");
@@ -66,6 +72,10 @@ function showChoices() {
     const usable = (name) => list.some((model) => model.name === name && model.state !== "failed");
     models.value = touched && wanted.includes(chosen) ? chosen : (["animals", "people"].find(usable) ?? "");
   }
+  reconcile(beside, list, (model) => model.name, (model) => ({
+    node: element("label", { className: "check" }, element("input", { type: "checkbox", value: model.name }), model.name),
+    update() {},
+  }));
   list.forEach((model, i) => setText(models.options[i + 1], label(model)));
 }
 

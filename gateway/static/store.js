@@ -9,7 +9,7 @@ const PING_MS = 10_000;
 const POLL_MS = 3000;
 const MAX_RECORDS = 200;
 const MAX_SAMPLES = 400;
-const MAX_NOTES = 100;
+const MAX_NOTES = 60;
 
 export const streams = new Map();
 export const models = new Map();
@@ -17,7 +17,8 @@ export const models = new Map();
 export let records = [];
 // The newest record of a stream.
 export const newestRecord = new Map();
-// By stream: what was seen since the page was opened. samples: { at, luma }, notes: { at, kind, text }.
+// By stream: what was seen since the page was opened, and what was found of the time before.
+// samples: { at, luma }, notes: { at, kind, text }, newest first; before: true once it was asked for.
 const histories = new Map();
 // Services whose news do not arrive, with the reason.
 export const away = new Map();
@@ -57,18 +58,57 @@ function setConnection(state) {
 
 export function historyOf(id) {
   let history = histories.get(id);
-  if (!history) histories.set(id, (history = { samples: [], notes: [] }));
+  if (!history) histories.set(id, (history = { samples: [], notes: [], before: false }));
   return history;
 }
 
-function note(id, at, kind, text) {
-  const { notes } = historyOf(id);
-  notes.unshift({ at, kind, text });
-  if (notes.length > MAX_NOTES) notes.pop();
+const keyOf = ({ at, kind, text }) => `${at} ${kind} ${text}`;
+
+// Adds those that are not there yet, in the order of their times. Of each kind the newest stay:
+// the many records push out no failure.
+function note(id, ...notes) {
+  const history = historyOf(id);
+  const known = new Set(history.notes.map(keyOf));
+  const added = notes.filter((one) => !known.has(keyOf(one)));
+  if (added.length === 0) return;
+  const count = {};
+  // Those of one moment stay as they came.
+  history.notes = [...added.toReversed(), ...history.notes]
+    .sort((a, b) => Date.parse(b.at) - Date.parse(a.at))
+    .filter(({ kind }) => (count[kind] = (count[kind] ?? 0) + 1) <= MAX_NOTES);
 }
 
 const asked = ["interval_seconds", "models", "sampling_mode", "transport", "rtsp_url", "detect_url", "ttl_seconds", "max_frames"];
+const opened = Date.now();
 const now = () => new Date(api.serverNow()).toISOString();
+
+function stateNote(stream, at) {
+  const why = stream.state_reason === "" ? "" : `: ${stream.state_reason}`;
+  return { at, kind: "state", text: `${stream.state.replaceAll("_", " ")}${why}` };
+}
+
+// What happened between two looks at a stream; `at`: when, for what has no time of its own (`about`).
+function changes(before, after, at) {
+  const notes = [];
+  for (const field of asked) {
+    const [was, is] = [String(before[field]), String(after[field])];
+    const text = `${field.replaceAll("_", " ")}: ${was || "none"} \u2192 ${is || "none"}`;
+    if (was !== is) notes.push({ at, kind: "change", text, about: true });
+  }
+  if (before.state !== after.state) {
+    notes.push(stateNote(after, after.state_since ?? at));
+  } else if (before.state_reason !== after.state_reason) {
+    notes.push({ ...stateNote(after, at), about: true });
+  }
+  if (before.condition !== after.condition && after.condition !== "unspecified") {
+    notes.push({ at: after.condition_since ?? at, kind: "picture", text: after.condition.replaceAll("_", " ") });
+  }
+  return notes;
+}
+
+function recordNote(record) {
+  return { at: record.recorded_at, kind: "record", text: `#${record.record_id}: ${found(record)}` };
+}
 
 function remember(before, after) {
   const id = after.stream_id;
@@ -77,18 +117,27 @@ function remember(before, after) {
     samples.push({ at: Date.parse(after.last_frame_at), luma: after.last_frame_luma });
     if (samples.length > MAX_SAMPLES) samples.shift();
   }
-  if (!before) return;
-  if (before.state !== after.state || before.state_reason !== after.state_reason) {
-    const why = after.state_reason === "" ? "" : `: ${after.state_reason}`;
-    note(id, after.state_since ?? now(), "state", `${after.state.replaceAll("_", " ")}${why}`);
+  if (before) note(id, ...changes(before, after, now()));
+}
+
+// Asks for what happened before the page was opened, once.
+export async function readPast(stream) {
+  const id = stream.stream_id;
+  const history = historyOf(id);
+  if (history.before) return;
+  history.before = true;
+  const past = (await api.streamsBefore(stream.camera_id)).filter((one) => one.stream_id === id);
+  const all = [...past, stream];
+  // Of the oldest that is known only its state has a time.
+  const notes = [stateNote(all[0], all[0].state_since ?? all[0].started_at)];
+  for (let i = 1; i < all.length; i += 1) {
+    const { last_frame_at, state_since } = all[i];
+    notes.push(...changes(all[i - 1], all[i], [last_frame_at, state_since].filter(Boolean).sort().at(-1)));
   }
-  if (before.condition !== after.condition && after.condition !== "unspecified") {
-    note(id, after.condition_since ?? now(), "picture", after.condition.replaceAll("_", " "));
-  }
-  for (const field of asked) {
-    const [was, is] = [String(before[field]), String(after[field])];
-    if (was !== is) note(id, now(), "change", `${field.replaceAll("_", " ")}: ${was || "none"} \u2192 ${is || "none"}`);
-  }
+  // What came while the page is open is there with a better time.
+  const began = opened + api.serverNow() - Date.now();
+  note(id, ...notes.filter(({ at, about }) => !about || Date.parse(at) < began));
+  tell("streams", id);
 }
 
 function takeStream(stream) {
@@ -119,8 +168,13 @@ function takeRecord(record) {
   records = [record, ...records].sort((a, b) => b.record_id - a.record_id).slice(0, MAX_RECORDS);
   const newest = newestRecord.get(record.stream_id);
   if (!newest || newest.record_id < record.record_id) newestRecord.set(record.stream_id, record);
-  note(record.stream_id, record.recorded_at, "record", `#${record.record_id}: ${found(record)}`);
+  note(record.stream_id, recordNote(record));
   tell("records", record.stream_id);
+}
+
+// Records of one stream that are older than those of all streams.
+export function takeOlder(id, older) {
+  note(id, ...older.map(recordNote));
 }
 
 // What comes while a list is read is newer than the list, and taken after it.

@@ -4,11 +4,12 @@
 
 import * as api from "/static/api.js";
 import { chart } from "/static/chart.js";
-import { act, byId, bytes, clockTime, element, formMessage, localTime, picture, reconcile, saidIn, seconds, setClass, setHidden, setLine, setText, show, sum, words } from "/static/dom.js";
+import { act, byId, bytes, element, formMessage, localTime, numberOr, picture, reconcile, saidIn, seconds, setClass, setHidden, setLine, setText, shortTime, show, sum, words } from "/static/dom.js";
+import { openAreas } from "/static/areas.js";
 import { diagnosis } from "/static/probe.js";
 import { showRecord } from "/static/records.js";
 import * as store from "/static/store.js";
-import { about, ageText, askAndRemove, findings, isIll, kindOf, retryText, stopAndShow, why } from "/static/wall.js";
+import { about, ageText, askAndRemove, findings, isIll, isTrouble, kindOf, retryText, stopAndShow, why } from "/static/wall.js";
 
 const GRID_MS = 10_000;
 const MAX_POINTS = 400;
@@ -64,6 +65,8 @@ function setTable(table, rows) {
       ...cells.map((cell) => element("td", { textContent: cell })))));
 }
 
+const back = () => element("a", { href: "#/", textContent: "\u2190 All streams", className: "back" });
+
 function section(title, ...children) {
   return element("section", { className: "card" }, element("h3", { textContent: title }), ...children);
 }
@@ -79,6 +82,7 @@ class Past {
     const { session_id } = this.stream;
     const answer = await api.listRecords({ session_id, page_size: 40 });
     answer.records.forEach((record) => this.add(record));
+    store.takeOlder(this.stream.stream_id, answer.records);
   }
 
   add(record) {
@@ -121,6 +125,7 @@ function view(first) {
   const retry = element("p", { className: "line" });
   const failed = element("p", { className: "line reason bad", role: "alert", hidden: true });
   const edit = element("button", { type: "button", textContent: "Edit", className: "for-operator" });
+  const areas = element("button", { type: "button", textContent: "Masks and zones", className: "for-operator" });
   const stop = element("button", { type: "button", textContent: "Stop", className: "for-operator" });
   const remove = element("button", { type: "button", textContent: "Remove", className: "quiet for-operator" });
   const findOut = element("button", { type: "button", textContent: "Find out why", className: "for-operator" });
@@ -143,14 +148,14 @@ function view(first) {
   const accounting = element("table", { className: "plain" });
   const factTable = element("table", { className: "plain ids" });
   const notes = element("ul", { className: "notes" });
-  const quiet = element("p", { className: "line", textContent: "Nothing yet since this page was opened." });
+  const quiet = element("p", { className: "line", textContent: "Nothing yet." });
   const probe = diagnosis(() => stream);
   const resultBox = section("Newest result, with boxes", resultLink, resultText);
 
   const node = element("div", { className: "stream" },
-    element("a", { href: "#/", textContent: "\u2190 All streams", className: "back" }),
+    back(),
     element("div", { className: "head" }, name, condition, state,
-      element("div", { className: "foot end" }, findOut, edit, stop, remove)),
+      element("div", { className: "foot end" }, findOut, edit, areas, stop, remove)),
     line, reason, retry, failed, probe.node,
     element("div", { className: "columns" },
       section("Newest picture", liveLink, liveText), resultBox,
@@ -176,6 +181,7 @@ function view(first) {
     if (await askAndRemove(stream)) location.hash = "#/";
   }));
   edit.addEventListener("click", () => openEdit(stream));
+  areas.addEventListener("click", () => act(areas, saidIn(failed), () => openAreas(stream.camera_id)));
   findOut.addEventListener("click", () => probe.open());
 
   let gridAt = 0;
@@ -186,7 +192,7 @@ function view(first) {
       const [jpeg, answer] = await Promise.all([api.gridPicture(stream.stream_id), api.gridCells(stream.stream_id)]);
       grid.show(jpeg, `The brightest frames of ${stream.process_name}, brightest first`);
       cells.replaceChildren(...answer.cells.map((cell) =>
-        element("li", { textContent: `${clockTime(cell.captured_at)}, ${cell.mean_luma.toFixed(1)}` })));
+        element("li", { textContent: `${shortTime(cell.captured_at)}, ${cell.mean_luma.toFixed(1)}` })));
       setText(gridText, `${stream.brightest_count} of 9, brightest first; time and brightness of each:`);
     } catch (error) {
       setText(gridText, error.message);
@@ -218,7 +224,9 @@ function view(first) {
     setHidden(stop, over || stream.state === "stopping");
     setHidden(edit, over);
     setHidden(remove, !over);
+    setHidden(areas, over);
     setHidden(findOut, over);
+    setText(findOut, isTrouble(stream) ? "Find out why" : "Test");
     if (stream.last_frame_at) {
       live.show(api.latestPicture(stream.stream_id, stream.last_frame_at, 1280), `Last picture of ${stream.process_name}`);
     }
@@ -238,7 +246,7 @@ function view(first) {
     const known = store.historyOf(stream.stream_id).notes;
     setHidden(quiet, known.length > 0);
     reconcile(notes, known, (one) => `${one.at}${one.kind}${one.text}`, (one) => ({
-      node: element("li", {}, element("span", { className: "line", textContent: clockTime(one.at) }),
+      node: element("li", {}, element("span", { className: "line", textContent: shortTime(one.at), title: localTime(one.at) }),
         element("strong", { textContent: one.kind }), element("span", { textContent: one.text })),
       update() {},
     }));
@@ -246,6 +254,7 @@ function view(first) {
     tick();
   }
 
+  store.readPast(first);
   past.read().then(() => update(stream), (error) => setLine(failed, error.message));
   update(first);
   name.focus({ preventScroll: true });
@@ -282,7 +291,7 @@ export async function showStream(id, diagnose) {
       if (stream.stream_id !== id) shownId = stream.stream_id;
       if (!store.streams.has(shownId)) store.streams.set(shownId, stream);
     } catch (error) {
-      if (shownId === id) place.replaceChildren(element("p", { className: "empty", role: "alert", textContent: error.message }));
+      if (shownId === id) place.replaceChildren(back(), element("p", { className: "empty", role: "alert", textContent: error.message }));
       return;
     }
   }
@@ -313,12 +322,6 @@ function openEdit(stream) {
   values.detect_url.placeholder = stream.detect_url || "none";
   form.no_detect_url.closest("label").hidden = stream.detect_url === "";
   dialog.showModal();
-}
-
-// What is no number goes out as it is, for the API to name it.
-export function numberOr(text) {
-  const trimmed = text.trim();
-  return trimmed !== "" && Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
 }
 
 function changes() {
@@ -363,7 +366,7 @@ export function initStream() {
     if (shownId === "" || (!ids.has(shownId) && !(topics.has("streams") && !shown))) return;
     if (shown && !store.streams.has(shownId)) {
       shown = null;
-      place.replaceChildren(element("p", { className: "empty", textContent: "This stream was removed." }));
+      place.replaceChildren(back(), element("p", { className: "empty", textContent: "This stream was removed." }));
       return;
     }
     redraw();

@@ -17,7 +17,7 @@ const kinds = { running: "good", starting: "", stopping: "", stopped: "", reconn
 export const kindOf = (state) => kinds[state] ?? "bad";
 export const isIll = (stream) => stream.condition && !["unspecified", "good"].includes(stream.condition);
 const isOver = (stream) => stream.state === "stopped";
-const isTrouble = (stream) => !isOver(stream) && !["running", "starting", "stopping"].includes(stream.state);
+export const isTrouble = (stream) => !isOver(stream) && !["running", "starting", "stopping"].includes(stream.state);
 
 export function retryText(stream) {
   if (!stream.next_retry_at || stream.state === "running") return "";

@@ -50,6 +50,15 @@ def test_a_stream_from_its_start_to_its_grid(make_herd: HerdMaker, camera: Camer
         assert [text for text in chrome.errors if "400" in text] == chrome.errors
         chrome.errors.clear()
         field.fill("0.3")
+        # So it is where a field is folded away.
+        more = start.get_by_text("More models")
+        more.click()
+        start.get_by_label("Stops after seconds").fill("soon")
+        more.click()
+        start.get_by_role("button", name="Start").click()
+        page.locator("#ttl_seconds[aria-invalid=true]").wait_for()
+        chrome.errors.clear()
+        start.get_by_label("Stops after seconds").fill("3600")
         start.get_by_role("button", name="Start").click()
         page.get_by_text("CAM-001 is starting.").wait_for()
 
@@ -78,6 +87,7 @@ def test_a_stream_from_its_start_to_its_grid(make_herd: HerdMaker, camera: Camer
         assert re.search(r"due\s+\d+\s+= \d+ captured \+ \d+ missed", accounting), accounting
         assert re.search(r"captured\s+\d+\s+= \d+ recorded \+ \d+ dropped", accounting)
         page.locator(".notes").get_by_text("dog").first.wait_for()
+        assert herd.stream("CAM-001")["ttl_seconds"] == 3600
         shot(page, "stream")
 
         # Editing.
@@ -99,8 +109,13 @@ def test_a_stream_from_its_start_to_its_grid(make_herd: HerdMaker, camera: Camer
         page.keyboard.press("Escape")
         page.locator(".stream .head .pill", has_text="stopped").wait_for()
 
+        # A page that was not there knows what happened before.
         page.reload()
         loaded(page, ".stream img[alt^='The brightest frames']")
+        for text in ("#1: dog", "running", "interval seconds: 0.3", "stopped"):
+            page.locator(".notes").get_by_text(text).first.wait_for()
+        notes = page.locator(".notes li > :last-child").all_inner_texts()
+        assert "stopped" in notes[:5], notes
         page.get_by_role("link", name="All streams").click()
         page.get_by_text("No stream is running.").wait_for()
         page.locator("#wall-filter").select_option("stopped")
@@ -132,6 +147,82 @@ def test_a_stream_from_its_start_to_its_grid(make_herd: HerdMaker, camera: Camer
         pin.click()
         page.locator(".leaflet-popup").get_by_text("Seen lately: dog").wait_for()
         shot(page, "cameras")
+
+
+def test_masks_and_zones_are_drawn_on_the_picture(make_herd: HerdMaker, camera: Camera) -> None:
+    herd = make_herd()
+    herd.start_stream(camera.url("second"), camera_id="CAM-001", interval=0.2)
+    herd.wait_captured("CAM-001", 1)
+    with browser() as chrome:
+        page = chrome.open(herd.url("/#/streams/CAM-001"))
+        page.get_by_role("button", name="Masks and zones").click()
+        loaded(page, "#areas-picture")
+        dialog = page.locator("#areas")
+        dialog.get_by_role("button", name="Add a mask").click()
+        drawing = page.locator("#areas-drawing")
+        box = drawing.bounding_box()
+
+        def click(x: float, y: float) -> None:
+            drawing.click(position={"x": box["width"] * x, "y": box["height"] * y})
+
+        click(0.1, 0.1)
+        click(0.5, 0.1)
+        # What is wrong is said at the field, and nothing is lost.
+        dialog.get_by_role("button", name="Save").click()
+        dialog.get_by_text("privacy_masks[0].points must number 3..64, got 2").wait_for()
+        assert dialog.locator("[aria-invalid=true]").get_attribute("name") == (
+            "privacy_masks[0].points"
+        )
+        chrome.errors.clear()
+        click(0.5, 0.5)
+        click(0.1, 0.5)
+        # A corner is dragged.
+        page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * 0.5)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * 0.9, steps=3)
+        page.mouse.up()
+        # By keyboard alone: a zone.
+        dialog.get_by_role("button", name="Add a zone").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.type("road")
+        page.keyboard.press("Tab")
+        page.keyboard.type("cow, dog")
+        page.keyboard.press("Tab")
+        page.keyboard.type("0,0.5 1,0.5 1,1 0,1")
+        shot(page, "masks")
+        page.keyboard.press("Escape")
+        page.get_by_text("Leave without saving?").wait_for()
+        page.get_by_role("button", name="Cancel").click()
+        dialog.get_by_role("button", name="Save").click()
+        dialog.get_by_text("Saved. It holds within seconds.").wait_for()
+        page.keyboard.press("Escape")
+        dialog.wait_for(state="hidden")
+
+        stored = herd.get("/api/v1/cameras/CAM-001").json
+        [mask] = stored["privacy_masks"]
+        corners = [(round(point["x"], 1), round(point["y"], 1)) for point in mask["points"]]
+        assert corners == [(0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.9)]
+        [zone] = stored["zones"]
+        assert (zone["name"], zone["classes"]) == ("road", ["cow", "dog"])
+        assert zone["area"]["points"][2] == {"x": 1, "y": 1}
+
+        def black() -> bool:
+            picture = decode(herd.get("/api/v1/streams/CAM-001/latest.jpg").body)
+            height, width = picture.shape[:2]
+            return picture[int(height * 0.3), int(width * 0.3)].max() < 16
+
+        wait_for(black, 15, "the mask in the newest picture")
+
+        # The camera's form leaves them alone.
+        page.get_by_role("link", name="Cameras").click()
+        page.get_by_role("button", name="Edit CAM-001").click()
+        page.get_by_text("It has 1 privacy mask and the zone road.").wait_for()
+        page.locator("#camera-name").fill("North gate")
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("CAM-001 is saved.").wait_for()
+        stored = herd.get("/api/v1/cameras/CAM-001").json
+        assert stored["name"] == "North gate"
+        assert len(stored["privacy_masks"]) == len(stored["zones"]) == 1
 
 
 def test_a_camera_that_dies_and_a_server_that_goes_are_shown_at_once(
