@@ -179,8 +179,11 @@ store.watch(({ topics }) => {
 });
 addEventListener("hashchange", () => {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  const shown = () => document.querySelector("main > .view:not([hidden])");
+  const before = shown();
   route();
   scrollTo(0, 0);
-  focusHeading();
+  // A search leaves the focus in its form.
+  if (shown() !== before) focusHeading();
 });
 ask();

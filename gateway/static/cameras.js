@@ -11,6 +11,7 @@ import { isIll, kindOf } from "/static/wall.js";
 const MAX_ROWS = 200;
 const MAX_PINS = 500;
 const REDRAW_MS = 1000;
+const POPUP_RECORDS = 100;
 const form = byId("camera-form");
 const say = formMessage(form, byId("camera-message"));
 const search = byId("camera-search");
@@ -25,28 +26,30 @@ const placed = (camera) => typeof camera.latitude === "number" && typeof camera.
 // What is known of the cameras, made anew at each look: { streams, counts, count, last } by camera.
 let known = new Map();
 
+const nothing = () => ({ streams: [], counts: new Map(), count: 0, last: "" });
+
+function addRecord(one, record) {
+  const classes = new Set(record.sections.flatMap((part) => part.detections.map((found) => found.class_name)));
+  if (classes.size === 0) return;
+  for (const name of classes) one.counts.set(name, (one.counts.get(name) ?? 0) + 1);
+  one.count += 1;
+  if (record.captured_at > one.last) one.last = record.captured_at;
+}
+
 function look() {
   known = new Map();
   const of = (id) => {
     let one = known.get(id);
-    if (!one) known.set(id, (one = { streams: [], counts: new Map(), count: 0, last: "" }));
+    if (!one) known.set(id, (one = nothing()));
     return one;
   };
   for (const stream of store.streams.values()) {
     if (stream.state !== "stopped") of(stream.camera_id).streams.push(stream);
   }
-  for (const record of store.records) {
-    const classes = new Set(record.sections.flatMap((part) => part.detections.map((one) => one.class_name)));
-    if (classes.size === 0) continue;
-    const one = of(record.camera_id);
-    for (const name of classes) one.counts.set(name, (one.counts.get(name) ?? 0) + 1);
-    one.count += 1;
-    if (record.captured_at > one.last) one.last = record.captured_at;
-  }
+  for (const record of store.records) addRecord(of(record.camera_id), record);
 }
 
-const nothing = { streams: [], counts: new Map(), count: 0, last: "" };
-const knownOf = (camera) => known.get(camera.camera_id) ?? nothing;
+const knownOf = (camera) => known.get(camera.camera_id) ?? nothing();
 // "dog (12), cow (3)": in how many of the newest records each was seen.
 const seenText = ({ counts }) => [...counts].sort((a, b) => b[1] - a[1]).map(([name, times]) => `${name} (${times})`).join(", ");
 
@@ -66,14 +69,24 @@ function links(id, streams) {
 }
 
 function popup(camera) {
-  const { streams, last, ...rest } = knownOf(camera);
-  const text = seenText(rest);
+  const seen = element("p");
+  const last = element("p", { className: "line" });
+  const say = (one) => {
+    const text = seenText(one);
+    setText(seen, text === "" ? "Nothing seen lately." : `Seen lately: ${text}`);
+    setLine(last, one.last === "" ? "" : `last ${localTime(one.last)}`);
+  };
+  say(knownOf(camera));
+  // The newest records of all cameras may hold none of this one.
+  api.listRecords({ camera_id: camera.camera_id, page_size: POPUP_RECORDS }).then(({ records }) => {
+    const own = nothing();
+    for (const record of records) addRecord(own, record);
+    say(own);
+  }, () => {});
   return element("div", {},
     element("h3", { textContent: camera.name || camera.camera_id }),
     element("p", { className: "line", textContent: camera.camera_id }),
-    element("p", { textContent: text === "" ? "Nothing seen lately." : `Seen lately: ${text}` }),
-    element("p", { className: "line", textContent: last === "" ? "" : `last ${localTime(last)}` }),
-    links(camera.camera_id, streams));
+    seen, last, links(camera.camera_id, knownOf(camera).streams));
 }
 
 function row() {
