@@ -150,7 +150,10 @@ class Commands {
   CLI::App* Command(CLI::App* parent, const char* name, const char* help,
                     RunFn run) {
     CLI::App* command = parent->add_subcommand(name, help);
-    command->callback([this, run = std::move(run)] { run_ = run; });
+    // That of a command of a command is called first.
+    command->callback([this, command, run = std::move(run)] {
+      if (command->get_subcommands().empty()) run_ = run;
+    });
     return command;
   }
 

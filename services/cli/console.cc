@@ -115,8 +115,9 @@ Console::Options Console::OfProcess() {
 void Console::Out(absl::string_view text) {
   absl::MutexLock lock(&mu_);
   ClearProgress();
+  // At once: whoever reads a pipe waits for the line too.
   if (std::fwrite(text.data(), 1, text.size(), options_.out) != text.size() ||
-      (options_.columns > 0 && std::fflush(options_.out) != 0)) {
+      std::fflush(options_.out) != 0) {
     failed_ = true;
   }
 }

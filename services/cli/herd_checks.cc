@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/cli/herd_checks.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <set>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/cli/console.h"
@@ -69,10 +71,10 @@ class Checker {
 
   void Label(const std::string& key, absl::string_view field,
              absl::string_view label) {
-    if (!label.empty() && label.size() <= kMaxLabelBytes &&
-        Printable(label) == label) {
-      return;
-    }
+    const bool readable = std::none_of(label.begin(), label.end(), [](char c) {
+      return absl::ascii_iscntrl(static_cast<unsigned char>(c));
+    });
+    if (readable && !label.empty() && label.size() <= kMaxLabelBytes) return;
     Fail(key, absl::StrCat(field, " must have 1 to ", kMaxLabelBytes,
                            " bytes, none of them a control character, got \"",
                            Printable(label.substr(0, kMaxLabelBytes)), "\""));

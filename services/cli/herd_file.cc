@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdlib>
 #include <optional>
 #include <set>
 #include <utility>
@@ -141,6 +142,14 @@ class Reader {
     } else {
       ReadYaml(std::string(text));
     }
+    // All of them are "<name>:<line>: ...".
+    const auto line_of = [this](const std::string& error) {
+      return std::atoi(error.c_str() + name_.size() + 1);
+    };
+    std::stable_sort(file_.errors.begin(), file_.errors.end(),
+                     [&line_of](const std::string& a, const std::string& b) {
+                       return line_of(a) < line_of(b);
+                     });
     return std::move(file_);
   }
 
@@ -362,7 +371,6 @@ class Reader {
       Fail(raw.line, "a camera must be a map of keys");
       return;
     }
-    const size_t errors = file_.errors.size();
     std::map<std::string, ValueSource> secrets;
     for (const auto& [key, value] : raw.entries) {
       if (value.kind == Raw::Kind::kNull) continue;
@@ -394,16 +402,12 @@ class Reader {
       }
     }
     ReadSecrets(secrets, entry);
-    // What is wrong as it was written need not be found wrong again.
-    if (file_.errors.size() == errors) {
-      CheckHerdEntry(entry, &file_.errors);
-      const auto [known, is_new] =
-          lines_.emplace(entry.camera.camera_id(), entry.where);
-      if (!is_new) {
-        Fail(raw.line,
-             absl::StrCat("camera_id ", Printable(entry.camera.camera_id()),
-                          " is at ", known->second, " already"));
-      }
+    CheckHerdEntry(entry, &file_.errors);
+    const std::string& id = entry.camera.camera_id();
+    const auto [known, is_new] = lines_.emplace(id, entry.where);
+    if (!is_new && !id.empty()) {
+      Fail(raw.line, absl::StrCat("camera_id ", Printable(id), " is at ",
+                                  known->second, " already"));
     }
     file_.entries.push_back(std::move(entry));
   }

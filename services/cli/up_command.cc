@@ -135,8 +135,12 @@ class Supervisor {
     std::free(cwd);
     sigset_t stop;
     sigemptyset(&stop);
-    sigaddset(&stop, SIGINT);
     sigaddset(&stop, SIGTERM);
+    // A shell ignores it for what runs in the background; blocked, it would
+    // come all the same.
+    struct sigaction interrupt = {};
+    sigaction(SIGINT, nullptr, &interrupt);
+    if (interrupt.sa_handler != SIG_IGN) sigaddset(&stop, SIGINT);
     sigprocmask(SIG_BLOCK, &stop, nullptr);
     signals_ = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals_ < 0) return ErrnoStatus(errno, "signalfd", "");

@@ -29,7 +29,7 @@ namespace {
 
 constexpr Backoff::Options kRetry = {.initial = absl::Milliseconds(200),
                                      .max = absl::Seconds(5)};
-constexpr int kPageSize = 100;
+constexpr int kPageSize = 200;
 
 // One line for people: "22:45:01  stream  demo        running".
 std::string Line(absl::string_view kind, absl::string_view name,
@@ -184,36 +184,39 @@ class Watch {
         });
   }
 
-  // What was recorded since the last one that was told; at first nothing.
+  // What was recorded since the last one that was told; at first nothing. The
+  // list goes by the time of capture, and what waited is recorded last: it is
+  // read until a page has nothing new.
   absl::Status CatchUp() {
+    const bool first = !last_record_.has_value();
+    const int64_t last = last_record_.value_or(0);
     v1::ListRecordsRequest list;
     list.set_camera_id(camera_id_);
-    list.set_page_size(last_record_.has_value() ? kPageSize : 1);
-    std::vector<v1::Record> missed;
+    list.set_page_size(kPageSize);
+    std::map<int64_t, v1::Record> missed;
+    bool any_new = true;
     do {
       CAMHERD_ASSIGN_OR_RETURN(const v1::ListRecordsResponse page,
                                client_.ListRecords(list));
       list.set_page_token(page.next_page_token());
+      any_new = false;
       for (const v1::Record& record : page.records()) {
-        if (!last_record_.has_value() || record.record_id() <= *last_record_) {
-          list.clear_page_token();
-          break;
-        }
-        missed.push_back(record);
+        if (record.record_id() <= last) continue;
+        missed[record.record_id()] = record;
+        any_new = true;
       }
-      if (!last_record_.has_value()) {
-        last_record_ = page.records().empty() ? 0 : page.records(0).record_id();
-        return absl::OkStatus();
-      }
-    } while (!list.page_token().empty());
-    std::reverse(missed.begin(), missed.end());
-    for (const v1::Record& record : missed) Tell(record);
+    } while (any_new && !first && !list.page_token().empty());
+    if (first) {
+      last_record_ = missed.empty() ? 0 : missed.rbegin()->first;
+    } else {
+      for (const auto& [id, record] : missed) Tell(record);
+    }
     return absl::OkStatus();
   }
 
   void Tell(const v1::Record& record) {
     if (!camera_id_.empty() && record.camera_id() != camera_id_) return;
-    // Imported records come as they do, and in any order.
+    // It was in the list.
     if (last_record_.has_value() && record.record_id() <= *last_record_) return;
     last_record_ = record.record_id();
     if (console_.json()) {

@@ -85,10 +85,17 @@ TEST(HerdFileTest, EveryErrorIsNamedWithItsLine) {
   EXPECT_THAT(
       file.errors,
       ElementsAre(
-          "c.yaml:7: camera_id is there twice",
+          StartsWith("c.yaml:2: camera_id"),
+          "c.yaml:3: latitude must be in [-90, 90], got 91",
           "c.yaml:4: longitude must be a number, got \"east\"",
           StartsWith("c.yaml:5: unknown key colour; known: camera_id, name"),
+          "c.yaml:7: camera_id is there twice",
           StartsWith("c.yaml:8: rtsp_url must begin with rtsp://"),
+          "c.yaml:9: models must name each once, got people twice",
+          "c.yaml:12: interval_seconds must be in [0.1, 86400], got 0",
+          "c.yaml:13: batch_size must be in [1, 64], got 65",
+          AllOf(StartsWith("c.yaml:14: models"), HasSubstr("\"p p\"")),
+          AllOf(StartsWith("c.yaml:15: privacy_masks[1].points must number")),
           AllOf(StartsWith("c.yaml:17: unknown field \"privacy_masks[1]"),
                 HasSubstr("z")),
           AllOf(StartsWith("c.yaml:18: camera_id"), HasSubstr("\"\"")),
@@ -113,14 +120,14 @@ TEST(HerdFileTest, RangesAreThoseOfTheServices) {
       ElementsAre(
           StartsWith("c.yaml:2: camera_id"),
           "c.yaml:3: latitude must be in [-90, 90], got 91",
-          StartsWith("c.yaml:10: zones[0].name must have 1 to 64 bytes"),
-          "c.yaml:10: zones[0].area.points must number 3 to 64, got 1",
-          "c.yaml:10: zones[0].area.points[0].x must be in [0, 1], got 2",
-          "c.yaml:9: class_thresholds.dog must be in [0, 1], got 2",
+          "c.yaml:5: transport must be tcp for an rtsps camera, got udp",
           "c.yaml:6: interval_seconds must be in [0.1, 86400], got 0",
           "c.yaml:7: batch_size must be in [1, 64], got 65",
           "c.yaml:8: models must name each once, got people twice",
-          "c.yaml:5: transport must be tcp for an rtsps camera, got udp"));
+          "c.yaml:9: class_thresholds.dog must be in [0, 1], got 2",
+          StartsWith("c.yaml:10: zones[0].name must have 1 to 64 bytes"),
+          "c.yaml:10: zones[0].area.points must number 3 to 64, got 1",
+          "c.yaml:10: zones[0].area.points[0].x must be in [0, 1], got 2"));
 }
 
 TEST(HerdFileTest, WhatIsNoSuchFileIsSaid) {
