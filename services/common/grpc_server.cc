@@ -132,6 +132,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
                      ": the address is not free or not of this machine"));
   }
   server->SetServing(false);
+  // For probes that ask whether to restart this, whatever it lacks.
+  server->server_->GetHealthCheckService()->SetServingStatus("live", true);
   server->address_ =
       absl::StartsWith(options.listen, "unix:")
           ? options.listen

@@ -98,6 +98,14 @@ TEST_F(GrpcServerTest, HealthIsNotServingUntilSaidSoAndAfterStop) {
   EXPECT_THAT(Health("no.such.Service"), HasSubstr("NOT_FOUND"));
 }
 
+TEST_F(GrpcServerTest, IsLiveWhileItIsNotServing) {
+  Start();
+  EXPECT_EQ(Health("live"), "SERVING");
+  server_->SetServing(false, "the disk is full");
+  EXPECT_EQ(Health(""), "NOT_SERVING");
+  EXPECT_EQ(Health("live"), "SERVING");
+}
+
 TEST_F(GrpcServerTest, AnAnswerOfHealthSaysWhyItIsNotServing) {
   Start();
   const auto reason = [this] {
