@@ -143,12 +143,14 @@ def test_pods_ask_for_what_they_need(documents: list[Document]) -> None:
                 assert 0 < bytes_of(asked[what]) <= bytes_of(most[what]), (name, what)
 
 
-def test_images_have_a_version(folder: str, documents: list[Document]) -> None:
+def test_images_have_this_version(documents: list[Document]) -> None:
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    version = re.search(r"project\(camherd VERSION ([\d.]+)", cmake)[1]
     for name, workload in workloads(documents).items():
         for container in containers(workload):
             image, _, tag = container["image"].rpartition(":")
             assert image.rsplit("/", 1)[-1] in (f"camherd-{name}", f"camherd-{name}-cuda")
-            assert tag and tag != "latest", container["image"]
+            assert tag == version, container["image"]
             assert container["imagePullPolicy"] == "IfNotPresent"
 
 
