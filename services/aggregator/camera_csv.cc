@@ -21,6 +21,8 @@ namespace camherd::aggregator {
 namespace {
 
 constexpr size_t kMaxNameBytes = 200;
+// More are only counted: a file of 16 MiB could have 8 million.
+constexpr size_t kMaxErrors = 1000;
 
 struct CsvLine {
   int line = 0;
@@ -146,6 +148,12 @@ std::optional<std::string> ParseRow(const CsvLine& line, const Columns& columns,
   if (!IsUtf8(row.name)) {
     return absl::StrCat("name must be UTF-8, got ", Quoted(row.name));
   }
+  if (!IsPlainText(row.name)) {
+    return absl::StrCat(
+        "name must be text without characters for control or for turning the "
+        "direction of writing, got ",
+        Quoted(row.name));
+  }
   row.canonical = absl::StrFormat("%.17g,%.17g", row.latitude, row.longitude);
   if (row.has_name) absl::StrAppend(&row.canonical, ",", row.name);
   return std::nullopt;
@@ -155,7 +163,13 @@ std::optional<std::string> ParseRow(const CsvLine& line, const Columns& columns,
 
 CameraCsv ParseCameraCsv(absl::string_view text) {
   CameraCsv csv;
-  const auto fail = [&csv](int line, absl::string_view message) {
+  int more = 0;
+  int more_from = 0;
+  const auto fail = [&](int line, absl::string_view message) {
+    if (csv.errors.size() == kMaxErrors) {
+      if (more++ == 0) more_from = line;
+      return;
+    }
     v1::RowError& error = csv.errors.emplace_back();
     error.set_line(line);
     error.set_message(std::string(message));
@@ -186,7 +200,18 @@ CameraCsv ParseCameraCsv(absl::string_view text) {
                                      known->second, " already"));
       continue;
     }
+    if (csv.rows.size() == kMaxCameras) {
+      csv = {};
+      fail(1, absl::StrCat("the file has more than ", kMaxCameras, " cameras"));
+      return csv;
+    }
     csv.rows.push_back(std::move(row));
+  }
+  if (more > 0) {
+    v1::RowError& error = csv.errors.emplace_back();
+    error.set_line(more_from);
+    error.set_message(
+        absl::StrCat("from here on ", more, " more rows cannot be used"));
   }
   if (!columns.has_value()) {
     fail(1,

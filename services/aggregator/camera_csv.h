@@ -10,6 +10,9 @@
 namespace camherd::aggregator {
 
 // A row of camera_data.csv.
+// That a file may have, and that there may be.
+inline constexpr size_t kMaxCameras = 100'000;
+
 struct CameraRow {
   int line = 0;  // From 1.
   std::string camera_id;
@@ -31,8 +34,9 @@ struct CameraCsv {
 // columns, in any order and case; `cameraID`, `latitude` and `longitude` must
 // be there, `name` may, others are passed over. A byte order mark, CRLF, blank
 // lines and quoted fields are taken. Of two rows with one id the first counts.
-// Rows that cannot be used are errors; without the three columns there is one
-// error, of line 1.
+// Rows that cannot be used are errors, of which 1000 are told and the others
+// counted in one more; without the three columns, or with more than kMaxCameras
+// rows that can be used, there is one error, of line 1, and no row.
 CameraCsv ParseCameraCsv(absl::string_view text);
 
 }  // namespace camherd::aggregator

@@ -11,12 +11,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "services/aggregator/camera_csv.h"
 #include "services/common/camera_url.h"
 #include "services/common/file.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
 #include "services/common/time_proto.h"
+#include "services/common/utf8.h"
 
 namespace camherd::aggregator {
 namespace {
@@ -43,13 +43,20 @@ absl::Status CheckCount(absl::string_view field, int count, int limit) {
       absl::StrCat(field, " must number at most ", limit, ", got ", count));
 }
 
-// A name of a zone or class: 1..64 bytes, none of them for control.
+absl::Status CheckPlainText(absl::string_view field, absl::string_view text) {
+  if (IsPlainText(text)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      field, " must be text without characters for control or for turning the ",
+      "direction of writing, got \"", absl::CHexEscape(text), "\""));
+}
+
+// A name of a zone or class: 1..64 bytes of plain text on one line.
 absl::Status CheckLabel(absl::string_view field, absl::string_view name) {
-  const bool readable = std::none_of(name.begin(), name.end(), [](char c) {
+  const bool one_line = std::none_of(name.begin(), name.end(), [](char c) {
     return absl::ascii_iscntrl(static_cast<unsigned char>(c));
   });
-  if (readable && !name.empty() && name.size() <= kMaxLabel) {
-    return absl::OkStatus();
+  if (one_line && !name.empty() && name.size() <= kMaxLabel) {
+    return CheckPlainText(field, name);
   }
   return absl::InvalidArgumentError(
       absl::StrCat(field, " must have 1..", kMaxLabel, " bytes, got \"",
@@ -129,6 +136,7 @@ absl::Status CheckCamera(const v1::Camera& camera) {
         absl::StrCat("name must have at most ", kMaxNameBytes, " bytes, got ",
                      camera.name().size()));
   }
+  CAMHERD_RETURN_IF_ERROR(CheckPlainText("name", camera.name()));
   if (camera.has_latitude() != camera.has_longitude()) {
     return absl::InvalidArgumentError(
         absl::StrCat("latitude and longitude must be given together, got only ",
@@ -300,6 +308,15 @@ int64_t CameraDirectory::NextRevision() const {
   return std::max(revision_ + 1, absl::ToUnixMicros(clock_.Now()));
 }
 
+absl::Status CameraDirectory::CheckRoom(size_t added) const {
+  if (added == 0 || cameras_.size() + added <= options_.max_cameras) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "there may be at most ", options_.max_cameras, " cameras: there are ",
+      cameras_.size(), ", and ", added, " would be added"));
+}
+
 absl::StatusOr<v1::Camera> CameraDirectory::Upsert(const v1::Camera& camera) {
   CAMHERD_RETURN_IF_ERROR(CheckCamera(camera));
   absl::MutexLock change_lock(&change_mu_);
@@ -308,6 +325,7 @@ absl::StatusOr<v1::Camera> CameraDirectory::Upsert(const v1::Camera& camera) {
   {
     SteadyMutex::Holder lock(&mu_);
     const auto found = cameras_.find(camera.camera_id());
+    CAMHERD_RETURN_IF_ERROR(CheckRoom(found == cameras_.end() ? 1 : 0));
     if (found != cameras_.end()) stored.csv_row = found->second.csv_row;
     stored.camera.set_revision(NextRevision());
   }
@@ -369,6 +387,7 @@ absl::StatusOr<v1::ImportCamerasResponse> CameraDirectory::Import(
       camera.csv_row = row.canonical;
       changed.push_back(std::move(camera));
     }
+    CAMHERD_RETURN_IF_ERROR(CheckRoom(static_cast<size_t>(response.added())));
   }
   if (changed.empty()) return response;
   CAMHERD_RETURN_IF_ERROR(store_.PutCameras(changed));

@@ -20,6 +20,7 @@
 #include "camherd/v1/aggregator_service.pb.h"
 #include "camherd/v1/camera.pb.h"
 #include "services/aggregator/aggregator_metrics.h"
+#include "services/aggregator/camera_csv.h"
 #include "services/aggregator/record_store.h"
 #include "services/common/clock.h"
 #include "services/common/steady_mutex.h"
@@ -53,6 +54,8 @@ class CameraDirectory {
     // How often the file is looked at.
     absl::Duration poll_interval = absl::Seconds(5);
     size_t max_csv_bytes = size_t{16} << 20;
+    // That there may be.
+    size_t max_cameras = kMaxCameras;
   };
 
   // Loads what the store holds and imports the file once. `store`, `clock` and
@@ -82,17 +85,20 @@ class CameraDirectory {
   int64_t revision() const;
 
   // Adds or replaces; answers the camera as stored. kInvalidArgument naming
-  // field and value.
+  // field and value; kResourceExhausted: there are too many.
   absl::StatusOr<v1::Camera> Upsert(const v1::Camera& camera);
 
   // Imports the text of a CSV. kInvalidArgument: too long, or no row could be
-  // used because the columns are not there.
+  // used because the columns are not there or the cameras too many;
+  // kResourceExhausted: too many with those that there are.
   absl::StatusOr<v1::ImportCamerasResponse> Import(absl::string_view csv);
 
  private:
   CameraDirectory(const Options& options, RecordStore& store, Clock& clock,
                   AggregatorMetrics& metrics);
   void WatchLoop();
+  // OK if so many more cameras may be added.
+  absl::Status CheckRoom(size_t added) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t NextRevision() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;

@@ -36,6 +36,26 @@ bool IsUtf8(absl::string_view text) {
   return true;
 }
 
+bool IsPlainText(absl::string_view text) {
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    const absl::string_view one = text.substr(0, length);
+    text.remove_prefix(length);
+    const unsigned char lead =
+        length == 0 ? 0 : static_cast<unsigned char>(one[0]);
+    if (length <= 1) {
+      const bool is_break = lead == '\t' || lead == '\n' || lead == '\r';
+      if ((lead < 0x20 && !is_break) || lead == 0x7F) return false;
+    } else if ((one >= "\u0080" && one <= "\u009f") ||
+               (one >= "\u2028" && one <= "\u202e") ||
+               (one >= "\u2066" && one <= "\u2069")) {
+      // Well-formed sequences are in the order of what they stand for.
+      return false;
+    }
+  }
+  return true;
+}
+
 std::string ToUtf8(absl::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -17,6 +17,12 @@ size_t Utf8Length(absl::string_view text);
 
 bool IsUtf8(absl::string_view text);
 
+// True if `text` is UTF-8 without what no name in any language needs and what
+// can make it pose as another: controls but tab and line breaks, the separators
+// of lines and paragraphs, and the embeddings, overrides and isolates that turn
+// the direction of writing. Source: Unicode TR 36 §2.7.
+bool IsPlainText(absl::string_view text);
+
 // `text` with U+FFFD for each byte that is in no well-formed sequence.
 std::string ToUtf8(absl::string_view text);
 

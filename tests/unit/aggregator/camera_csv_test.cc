@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
 namespace camherd::aggregator {
 namespace {
 
@@ -74,6 +78,40 @@ TEST(CameraCsvTest, ANameInAnotherEncodingIsABadRow) {
   ASSERT_THAT(csv.errors, SizeIs(1));
   EXPECT_EQ(csv.errors[0].line(), 2);
   EXPECT_EQ(csv.errors[0].message(), "name must be UTF-8, got \"T\\xfcr\"");
+}
+
+TEST(CameraCsvTest, ANameThatPosesAsAnotherIsABadRow) {
+  const CameraCsv csv = ParseCameraCsv(
+      "cameraID,latitude,longitude,name\n"
+      "CAM-1,26,80,gate\u202e1\n");
+  EXPECT_THAT(csv.rows, IsEmpty());
+  ASSERT_THAT(csv.errors, SizeIs(1));
+  EXPECT_THAT(csv.errors[0].message(),
+              HasSubstr("direction of writing, got \"gate\\xe2\\x80\\xae"));
+}
+
+TEST(CameraCsvTest, RowsThatCannotBeUsedAreToldUpToALimit) {
+  std::string text = "cameraID,latitude,longitude\n";
+  for (int i = 0; i < 5000; ++i) text += "/\n";
+  const CameraCsv csv = ParseCameraCsv(text + "CAM-1,26,80\n");
+  EXPECT_THAT(csv.rows, SizeIs(1));
+  ASSERT_THAT(csv.errors, SizeIs(1001));
+  EXPECT_EQ(csv.errors[999].line(), 1001);
+  EXPECT_EQ(csv.errors[1000].line(), 1002);
+  EXPECT_EQ(csv.errors[1000].message(),
+            "from here on 4000 more rows cannot be used");
+}
+
+TEST(CameraCsvTest, TooManyCamerasAreNone) {
+  std::string text = "cameraID,latitude,longitude\n";
+  for (size_t i = 0; i < kMaxCameras; ++i)
+    absl::StrAppend(&text, "C", i, ",1,2\n");
+  EXPECT_THAT(ParseCameraCsv(text).rows, SizeIs(kMaxCameras));
+  const CameraCsv csv = ParseCameraCsv(text + "one-more,1,2\n");
+  EXPECT_THAT(csv.rows, IsEmpty());
+  ASSERT_THAT(csv.errors, SizeIs(1));
+  EXPECT_EQ(csv.errors[0].line(), 1);
+  EXPECT_EQ(csv.errors[0].message(), "the file has more than 100000 cameras");
 }
 
 TEST(CameraCsvTest, SaysWhichColumnIsMissing) {

@@ -129,6 +129,38 @@ TEST_F(CameraDirectoryTest, ARowSetsOnlyWhatTheFileHas) {
   EXPECT_EQ(Latitude("CAM-1"), 26);
 }
 
+TEST_F(CameraDirectoryTest, RefusesANameThatPosesAsAnother) {
+  v1::Camera camera;
+  camera.set_camera_id("CAM-1");
+  for (const char* name : {"gate\u202e1", "\x1b[31mgate"}) {
+    camera.set_name(name);
+    EXPECT_THAT(cameras_->Upsert(camera),
+                StatusIs(absl::StatusCode::kInvalidArgument))
+        << name;
+  }
+  EXPECT_FALSE(cameras_->Find("CAM-1").has_value());
+}
+
+TEST_F(CameraDirectoryTest, ThereMayBeOnlySoMany) {
+  cameras_ = nullptr;
+  cameras_ =
+      CameraDirectory::Create({.max_cameras = 2}, *store_, clock_, *metrics_)
+          .value();
+  const std::string csv = "cameraID,latitude,longitude\nC1,1,2\nC2,1,2\n";
+  ASSERT_THAT(cameras_->Import(csv), IsOk());
+  EXPECT_THAT(
+      cameras_->Import("cameraID,latitude,longitude\nC1,3,4\nNEW,1,2\n"),
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               HasSubstr("at most 2 cameras: there are 2, and 1 would be")));
+  EXPECT_EQ(Latitude("C1"), 1);
+  v1::Camera camera;
+  camera.set_camera_id("NEW");
+  EXPECT_THAT(cameras_->Upsert(camera),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+  camera.set_camera_id("C1");
+  EXPECT_THAT(cameras_->Upsert(camera), IsOk());
+}
+
 TEST_F(CameraDirectoryTest, ACameraWhoseRowIsGoneStays) {
   PutCsv("CAM-1,26,80\n");
   PutCsv("CAM-2,27,80\n");
@@ -252,6 +284,8 @@ TEST_F(CameraAreasTest, RefusesABadZone) {
     camera.mutable_zones(0)->set_name(bad);
     ExpectRefused(camera, "zones[0].name must have 1..64 bytes");
   }
+  camera.mutable_zones(0)->set_name("a\u202eb");
+  ExpectRefused(camera, "zones[0].name must be text without characters");
   camera = Camera();
   camera.mutable_zones(0)->clear_area();
   ExpectRefused(camera, "zones[0].area.points must number 3..64, got 0");

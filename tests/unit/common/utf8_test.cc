@@ -30,5 +30,19 @@ TEST(Utf8Test, ReplacesEachByteThatIsInNoSequence) {
   EXPECT_EQ(ToUtf8("T\u00fcr"), "T\u00fcr");
 }
 
+TEST(Utf8Test, PlainTextHoldsNothingThatPosesAsAnother) {
+  for (const char* text : {"", "North gate", "T\u00fcr", "a\tb\r\nc", "\u00a0",
+                           "\u2027\u202f", "\u0915\u094d\u200d\u0937",
+                           "\u200f\u05d0", "\u2065\u206a", "\U0001F415"}) {
+    EXPECT_TRUE(IsPlainText(text)) << text;
+  }
+  for (const char* text :
+       {"a\x1b", "\x07", "a\x7f", "\u0080", "\u0085", "\u009f", "a\u2028",
+        "\u2029", "\u202a", "a\u202eb", "\u2066", "\u2069", "a\xff"}) {
+    EXPECT_FALSE(IsPlainText(text)) << text;
+  }
+  EXPECT_FALSE(IsPlainText(absl::string_view("a\0b", 3)));
+}
+
 }  // namespace
 }  // namespace camherd
