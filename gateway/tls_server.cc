@@ -77,6 +77,22 @@ absl::Status Unusable(absl::string_view what, absl::string_view path) {
       what, " ", path, ": ", reason == nullptr ? "cannot be used" : reason));
 }
 
+// OK for a file that is read in a moment: a pipe that nobody writes to would
+// keep all connections waiting for ever.
+absl::Status CheckFile(absl::string_view what, const std::string& path) {
+  constexpr off_t kMaxBytes = 1 << 20;
+  struct stat file = {};
+  if (stat(path.c_str(), &file) != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " ", path, ": ", strerror(errno)));
+  }
+  if (S_ISREG(file.st_mode) && file.st_size <= kMaxBytes) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      what, " ", path, " must be a file of at most ", kMaxBytes, " bytes"));
+}
+
 // What tells one state of the files from another.
 std::string StateOf(const TlsServer::Options& options) {
   std::string state;
@@ -181,6 +197,8 @@ absl::StatusOr<bool> TlsServer::ReloadIfChanged() {
 }
 
 absl::Status TlsServer::Load() {
+  CAMHERD_RETURN_IF_ERROR(CheckFile("tls_certificate", options_.certificate));
+  CAMHERD_RETURN_IF_ERROR(CheckFile("tls_key", options_.key));
   ERR_clear_error();
   std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
       SSL_CTX_new(TLS_server_method()), SSL_CTX_free);

@@ -176,6 +176,14 @@ TEST_F(TlsServerTest, KeepsTheCertificateInUseWhereTheNewOneIsBad) {
         "camherd_gateway_certificate_reads_total{result=\"failed\"} 1");
   }));
   EXPECT_EQ(ShownName(), "first");
+  // Reading it would never end.
+  certificate_.ReplaceByPipe("key.pem");
+  EXPECT_TRUE(WaitFor([&] {
+    return absl::StrContains(
+        gateway_.Metrics(),
+        "camherd_gateway_certificate_reads_total{result=\"failed\"} 2");
+  }));
+  EXPECT_EQ(ShownName(), "first");
   certificate_.Make("second");
   EXPECT_TRUE(WaitFor([&] { return ShownName() == "second"; }));
 }

@@ -42,6 +42,10 @@ class TestCertificate {
     std::ofstream(dir_ / name) << text;
   }
 
+  void ReplaceByPipe(const std::string& name) const {
+    Run(absl::StrCat("rm ", name, " && mkfifo ", name));
+  }
+
  private:
   void Run(const std::string& command) const {
     const std::string all = absl::StrCat("cd '", dir_.path(), "' && { ",
