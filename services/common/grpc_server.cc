@@ -39,10 +39,15 @@ constexpr absl::string_view kHealthCheck = "/grpc.health.v1.Health/Check";
 
 }  // namespace
 
-// Puts the reason into the answers of gRPC's own health service.
+// Puts the reason, which may name a file, into the answers of gRPC's own health
+// service to those who belong.
 class GrpcServer::HealthReason final
     : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
+  explicit HealthReason(const GrpcSecurity& security)
+      : is_open_(security.tokens.empty()),
+        opens_(MakeTokenCheck(security.tokens)) {}
+
   void Set(const std::string& reason) {
     absl::MutexLock lock(&mu_);
     reason_ = reason;
@@ -55,26 +60,44 @@ class GrpcServer::HealthReason final
     }
     absl::MutexLock lock(&mu_);
     // gRPC's, which deletes it after the call.
-    return reason_.empty() ? nullptr : new Answer(reason_);
+    return reason_.empty()
+               ? nullptr
+               : new Answer(*this, *info->server_context(), reason_);
   }
 
  private:
   class Answer final : public grpc::experimental::Interceptor {
    public:
-    explicit Answer(const std::string& reason) : reason_(reason) {}
+    Answer(const HealthReason& all, const grpc::ServerContextBase& context,
+           const std::string& reason)
+        : all_(all), context_(context), reason_(reason) {}
 
     void Intercept(grpc::experimental::InterceptorBatchMethods* call) override {
       if (call->QueryInterceptionHookPoint(
-              grpc::experimental::InterceptionHookPoints::PRE_SEND_STATUS)) {
+              grpc::experimental::InterceptionHookPoints::PRE_SEND_STATUS) &&
+          all_.Belongs(context_)) {
         call->GetSendTrailingMetadata()->emplace(kNotServingReason, reason_);
       }
       call->Proceed();
     }
 
    private:
+    const HealthReason& all_;
+    const grpc::ServerContextBase& context_;
     const std::string reason_;
   };
 
+  bool Belongs(const grpc::ServerContextBase& context) const {
+    if (is_open_) return true;
+    const auto& metadata = context.client_metadata();
+    const auto it = metadata.find("authorization");
+    return it != metadata.end() &&
+           opens_({it->second.data(), it->second.size()});
+  }
+
+  // No token is asked for: who gets here may know.
+  const bool is_open_;
+  const OpensFn opens_;
   absl::Mutex mu_;
   std::string reason_ ABSL_GUARDED_BY(mu_);
 };
@@ -113,7 +136,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   for (grpc::Service* service : services) builder.RegisterService(service);
 
   std::unique_ptr<GrpcServer> server(new GrpcServer);
-  auto reason = std::make_unique<HealthReason>();
+  auto reason = std::make_unique<HealthReason>(options.security);
   server->health_reason_ = reason.get();
   std::vector<
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>

@@ -2,6 +2,8 @@
 #include "services/common/grpc_security.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -10,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/synchronization/notification.h"
 #include "services/common/clock.h"
 #include "services/common/file.h"
 #include "services/common/grpc_client.h"
@@ -131,6 +134,35 @@ TEST_F(GrpcSecurityTest, HealthIsToldWithoutATokenAndReflectionIsNot) {
                           reflection, list, &response)
                   .ok());
   EXPECT_THAT(response, HasSubstr(kService));
+}
+
+TEST_F(GrpcSecurityTest, WhyAServerIsNotServingIsToldToWhoHasAToken) {
+  Start({.tokens = {kToken, kNextToken}});
+  server_->SetServing(false, "the disk of /data is low");
+  const auto reason = [this](const GrpcSecurity& security) {
+    grpc::GenericStub stub(MakeChannel(server_->address(), security));
+    grpc::ClientContext context;
+    SetDeadline(context, absl::Seconds(10));
+    grpc::ByteBuffer request(nullptr, 0);
+    grpc::ByteBuffer response;
+    absl::Notification done;
+    stub.UnaryCall(&context, "/grpc.health.v1.Health/Check",
+                   grpc::StubOptions(), &request, &response,
+                   [&done](const grpc::Status& status) {
+                     EXPECT_TRUE(status.ok());
+                     done.Notify();
+                   });
+    done.WaitForNotification();
+    const auto& metadata = context.GetServerTrailingMetadata();
+    const auto it = metadata.find(kNotServingReason);
+    return it == metadata.end()
+               ? std::string()
+               : std::string(it->second.data(), it->second.size());
+  };
+  EXPECT_EQ(reason({.tokens = {kToken}}), "the disk of /data is low");
+  EXPECT_EQ(reason({.tokens = {kNextToken}}), "the disk of /data is low");
+  EXPECT_EQ(reason({}), "");
+  EXPECT_EQ(reason({.tokens = {"0123456789abcdef-wrong"}}), "");
 }
 
 TEST_F(GrpcSecurityTest, BeyondLoopbackNeedsATokenOrTls) {
