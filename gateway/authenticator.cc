@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -25,7 +26,7 @@
 namespace camherd::gateway {
 namespace {
 
-// Longer ones are not even hashed.
+// Longer ones are none of ours.
 constexpr size_t kMaxTokenBytes = 4096;
 constexpr size_t kCookieBytes = 32;
 
@@ -149,37 +150,48 @@ void Authenticator::Reload() {
   tokens_ = *std::move(tokens);
 }
 
+const TokenList::Token* Authenticator::FindGood(
+    const std::string& digest) const {
+  const TokenList::Token* found = tokens_.Find(digest);
+  return found != nullptr && clock_.Now() < found->expires ? found : nullptr;
+}
+
 absl::StatusOr<TokenList::Token> Authenticator::FindToken(
     absl::string_view token, const std::string& peer) {
   const absl::Duration now = clock_.SteadyNow();
   const std::string key = CountingKey(peer);
+  const std::string digest = Sha256(token.substr(0, kMaxTokenBytes));
   Failures failures;
   if (const auto it = failures_.find(key); it != failures_.end()) {
     failures = it->second;
-    const int64_t forgiven = (now - failures.since) / kFailureInterval;
-    failures.count -=
-        static_cast<int>(std::min<int64_t>(forgiven, failures.count));
-    failures.since += forgiven * kFailureInterval;
-    if (failures.count >= kFreeFailures) {
-      return WithRetryDelay(
-          absl::ResourceExhaustedError(
-              "too many wrong tokens from this address; try again later"),
-          failures.since + kFailureInterval - now);
-    }
+  }
+  const int64_t forgiven = (now - failures.since) / kFailureInterval;
+  failures.count -=
+      static_cast<int>(std::min<int64_t>(forgiven, failures.count));
+  failures.since += forgiven * kFailureInterval;
+  const bool is_repeat = absl::c_linear_search(failures.refused, digest);
+  if (failures.count >= kFreeFailures && !is_repeat) {
+    return WithRetryDelay(
+        absl::ResourceExhaustedError(
+            "too many wrong tokens from this address; try again later"),
+        failures.since + kFailureInterval - now);
   }
   if (token.size() <= kMaxTokenBytes) {
-    const TokenList::Token* found = tokens_.Find(Sha256(token));
-    if (found != nullptr && clock_.Now() < found->expires) return *found;
+    // A repeat too: it may have been added to the file since.
+    if (const TokenList::Token* found = FindGood(digest)) return *found;
   }
+  if (is_repeat) return WrongToken();
   if (failures.count == 0) failures.since = now;
   ++failures.count;
+  failures.refused.push_back(digest);
+  if (failures.refused.size() > kFreeFailures) failures.refused.pop_front();
   if (failures_.size() >= kMaxAddresses && !failures_.contains(key)) {
     failures_.erase(std::min_element(failures_.begin(), failures_.end(),
                                      [](const auto& a, const auto& b) {
                                        return a.second.since < b.second.since;
                                      }));
   }
-  failures_[key] = failures;
+  failures_[key] = std::move(failures);
   LogWarning("a wrong token was refused", {{"peer", peer}});
   return WrongToken();
 }
@@ -215,11 +227,28 @@ absl::StatusOr<Caller> Authenticator::Identify(const HttpRequest& request) {
                              FindToken(words[1], request.peer));
     return CallerOf(token, request.peer, token.expires);
   }
-  if (const Session* session = FindSession(request); session != nullptr) {
-    return CallerOf(*tokens_.Find(session->token_digest), request.peer,
-                    session->expires);
+  return CallerByCookie(request);
+}
+
+Caller Authenticator::IdentifyAgain(const HttpRequest& request) {
+  if (!options_.required) {
+    return {.role = Role::kAdmin, .address = request.peer};
   }
-  return Caller{.address = request.peer};
+  absl::MutexLock lock(&mu_);
+  if (!request.HasHeader("authorization")) return CallerByCookie(request);
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(request.Header("authorization"), ' ', absl::SkipEmpty());
+  const TokenList::Token* token =
+      words.size() == 2 ? FindGood(Sha256(words[1])) : nullptr;
+  if (token == nullptr) return {.address = request.peer};
+  return CallerOf(*token, request.peer, token->expires);
+}
+
+Caller Authenticator::CallerByCookie(const HttpRequest& request) {
+  const Session* session = FindSession(request);
+  if (session == nullptr) return {.address = request.peer};
+  return CallerOf(*tokens_.Find(session->token_digest), request.peer,
+                  session->expires);
 }
 
 absl::StatusOr<Authenticator::Login> Authenticator::LogIn(

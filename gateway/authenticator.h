@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -35,7 +36,10 @@ namespace camherd::gateway {
 //
 // Wrong tokens are counted by address (IPv6: by /64): after kFreeFailures no
 // token of that address is looked at but once every kFailureInterval; cookies
-// are. The table has kMaxAddresses; past that the longest unused goes.
+// are. One of the last that were refused there is no new guess and counts for
+// nothing, so that a client whose token has expired shuts nobody out who has
+// the same address. The table has kMaxAddresses; past that the longest unused
+// goes.
 //
 // Thread-safe; never blocks but for a moment.
 class Authenticator {
@@ -73,6 +77,11 @@ class Authenticator {
   // has expired. kResourceExhausted, with the delay: too many of those.
   absl::StatusOr<Caller> Identify(const HttpRequest& request);
 
+  // Who the sender of a request that was identified before is now: of
+  // Role::kNone if its token or login is no longer good. No guess, so what is
+  // guessed from the same address changes nothing.
+  Caller IdentifyAgain(const HttpRequest& request);
+
   struct Login {
     Caller caller;
     // The value of Set-Cookie.
@@ -99,14 +108,23 @@ class Authenticator {
     int count = 0;
     // One is forgiven each kFailureInterval from here on.
     absl::Duration since = absl::ZeroDuration();
+    // Digests of the last kFreeFailures that counted.
+    std::deque<std::string> refused = {};
   };
 
   Authenticator(const Options& options, Clock& clock)
       : options_(options), clock_(clock) {}
 
   void Watch();
+  // The token, if it is one of ours and has not expired; null: it is not.
+  const TokenList::Token* FindGood(const std::string& digest) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The same for what somebody sends, who may be guessing.
   absl::StatusOr<TokenList::Token> FindToken(absl::string_view token,
                                              const std::string& peer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // By its cookie; of Role::kNone without one that is good.
+  Caller CallerByCookie(const HttpRequest& request)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The session of the request's cookie; null: none.
   const Session* FindSession(const HttpRequest& request)

@@ -28,6 +28,10 @@
 namespace camherd::gateway {
 namespace {
 
+// Of lists, where the caller names none, and at most.
+constexpr int kDefaultPage = 100;
+constexpr int kMaxPage = 1000;
+
 constexpr char kHealthMethod[] = "/grpc.health.v1.Health/Check";
 
 // gRPC's own words for a peer that is not there, instead of a sentence of a
@@ -177,27 +181,27 @@ class BackendClients::Impl {
     if (caller_.cameras.size() == 1) {
       request.set_camera_id(caller_.cameras.front());
     }
-    return FillPage(
-        std::move(request),
-        [this](const v1::ListStreamsRequest& asked) {
-          return Capture(&v1::CaptureService::Stub::ListStreams, asked,
+    return OwnPage<v1::ListStreamsResponse>(
+        request,
+        [this](const v1::ListStreamsRequest& list) {
+          return Capture(&v1::CaptureService::Stub::ListStreams, list,
                          options_.timeout);
         },
-        [](v1::ListStreamsResponse* page) { return page->mutable_streams(); },
+        &v1::ListStreamsResponse::mutable_streams,
         [this](const v1::Stream& stream) {
           return caller_.MaySee(stream.camera_id());
         });
   }
 
   absl::StatusOr<v1::ListCamerasResponse> ListCameras(
-      v1::ListCamerasRequest request) {
-    return FillPage(
-        std::move(request),
-        [this](const v1::ListCamerasRequest& asked) {
-          return Aggregator(&v1::AggregatorService::Stub::ListCameras, asked,
+      const v1::ListCamerasRequest& request) {
+    return OwnPage<v1::ListCamerasResponse>(
+        request,
+        [this](const v1::ListCamerasRequest& list) {
+          return Aggregator(&v1::AggregatorService::Stub::ListCameras, list,
                             options_.timeout);
         },
-        [](v1::ListCamerasResponse* page) { return page->mutable_cameras(); },
+        &v1::ListCamerasResponse::mutable_cameras,
         [this](const v1::Camera& camera) {
           return caller_.MaySee(camera.camera_id());
         });
@@ -205,7 +209,7 @@ class BackendClients::Impl {
 
   // A grid is known by its session.
   absl::StatusOr<v1::ListGridsResponse> ListGrids(
-      v1::ListGridsRequest request) {
+      const v1::ListGridsRequest& request) {
     absl::flat_hash_set<std::string> sessions;
     if (caller_.limited()) {
       v1::ListStreamsRequest list;
@@ -219,15 +223,15 @@ class BackendClients::Impl {
         list.set_page_token(listed.next_page_token());
       } while (!list.page_token().empty());
     }
-    return FillPage(
-        std::move(request),
-        [this](const v1::ListGridsRequest& asked) {
-          return Aggregator(&v1::AggregatorService::Stub::ListGrids, asked,
+    return OwnPage<v1::ListGridsResponse>(
+        request,
+        [this](const v1::ListGridsRequest& list) {
+          return Aggregator(&v1::AggregatorService::Stub::ListGrids, list,
                             options_.timeout);
         },
-        [](v1::ListGridsResponse* page) { return page->mutable_grids(); },
-        [&](const v1::Grid& grid) {
-          return !caller_.limited() || sessions.contains(grid.session_id());
+        &v1::ListGridsResponse::mutable_grids,
+        [&sessions](const v1::Grid& grid) {
+          return sessions.contains(grid.session_id());
         });
   }
 
@@ -445,30 +449,46 @@ class BackendClients::Impl {
         absl::StrCat("stream \"", name, "\" is not known"));
   }
 
-  // A page without the items that are another's: asks for what comes after it
-  // until it has as many as the service's own page, or there are no more.
-  // ask(request) -> a page, items(page) -> its list, own(item).
-  template <typename Request, typename AskFn, typename ItemsFn, typename OwnFn>
-  static auto FillPage(Request request, const AskFn& ask, const ItemsFn& items,
-                       const OwnFn& own) -> decltype(ask(request)) {
-    const auto leave_out = [&own](auto* list) {
-      list->erase(
-          std::remove_if(list->begin(), list->end(),
-                         [&own](const auto& item) { return !own(item); }),
-          list->end());
-    };
-    CAMHERD_ASSIGN_OR_RETURN(auto page, ask(request));
-    const int most = items(&page)->size();
-    leave_out(items(&page));
-    while (items(&page)->size() < most && !page.next_page_token().empty()) {
-      request.set_page_size(most - items(&page)->size());
-      request.set_page_token(page.next_page_token());
-      CAMHERD_ASSIGN_OR_RETURN(auto more, ask(request));
-      leave_out(items(&more));
-      items(&page)->MergeFrom(*items(&more));
-      page.set_next_page_token(more.next_page_token());
+  // A page of a list without what is another's, as long as one of the service,
+  // or the last. A service's token names the last item of its page, so a page
+  // that others follow ends with one of the caller's own.
+  template <typename Response, typename Request, typename List, typename Item,
+            typename IsOwn>
+  absl::StatusOr<Response> OwnPage(
+      Request request, const List& list,
+      google::protobuf::RepeatedPtrField<Item>* (Response::*items_of)(),
+      const IsOwn& is_own) const {
+    if (!caller_.limited()) return list(request);
+    Response own_page;
+    int wanted = request.page_size() == 0 ? kDefaultPage : request.page_size();
+    while (true) {
+      CAMHERD_ASSIGN_OR_RETURN(Response page, list(request));
+      auto& items = *(page.*items_of)();
+      int own = 0;
+      int own_end = 0;
+      for (int i = 0; i < items.size() && own <= wanted; ++i) {
+        if (is_own(items.Get(i)) && ++own <= wanted) own_end = i + 1;
+      }
+      const bool is_last = page.next_page_token().empty() && own <= wanted;
+      if (is_last || (own_end > 0 && own_end == items.size())) {
+        items.erase(std::remove_if(
+                        items.begin(), items.end(),
+                        [&is_own](const Item& item) { return !is_own(item); }),
+                    items.end());
+        wanted -= items.size();
+        own_page.MergeFrom(page);
+        own_page.set_next_page_token(page.next_page_token());
+        if (is_last || wanted == 0) return own_page;
+        request.set_page_size(wanted);
+        request.set_page_token(page.next_page_token());
+      } else if (own_end == 0) {
+        // What is another's is passed over in as few calls as can be.
+        request.set_page_size(kMaxPage);
+        request.set_page_token(page.next_page_token());
+      } else {
+        request.set_page_size(own_end);
+      }
     }
-    return page;
   }
 
   // An ExportRecords under way; cancelled if it goes before its end.

@@ -16,13 +16,20 @@ v1::ServiceReadiness ReadinessOf(const absl::Status& status) {
   return readiness;
 }
 
-HttpResponse Ready(BackendClients& clients, bool stopping) {
+HttpResponse Ready(BackendClients& clients, bool stopping,
+                   const Caller& caller) {
   const BackendClients::Health health = clients.CheckHealth();
   v1::Readiness readiness;
   readiness.set_ready(!stopping && health.capture.ok() &&
                       health.inference.ok() && health.aggregator.ok());
   if (stopping) readiness.set_reason("the gateway is stopping");
   *readiness.mutable_services() = ReadinessOf(health);
+  if (caller.role == Role::kNone) {
+    // A reason may name a file or a machine.
+    for (auto& [name, service] : *readiness.mutable_services()) {
+      service.clear_reason();
+    }
+  }
   return JsonAnswer(readiness,
                     readiness.ready() ? HttpCode::kOk : HttpCode::kUnavailable);
 }
@@ -50,12 +57,14 @@ Routes HealthRoutes(BackendClients& clients,
                           .content_type = "text/plain; charset=utf-8",
                           .body = "ok\n"};
                     }});
-  routes.push_back({.method = "GET",
-                    .path = "/readyz",
-                    .access = Access::Open(),
-                    .handler = [&clients, &stopping](const HttpRequest&) {
-                      return Ready(clients, stopping.load());
-                    }});
+  routes.push_back(
+      {.method = "GET",
+       .path = "/readyz",
+       .access = Access::Open(),
+       .lane = Lane::kHealth,
+       .handler = [&clients, &stopping](const HttpRequest& request) {
+         return Ready(clients, stopping.load(), request.caller);
+       }});
   routes.push_back({.method = "GET",
                     .path = "/metrics",
                     .access = Access::ForAllCameras(Role::kViewer),

@@ -302,6 +302,12 @@ std::optional<HttpResponse> HttpServer::CheckAccess(const Access& access,
           : "this concerns all cameras, the token is for certain ones only"));
 }
 
+bool HttpServer::MayStillHave(const Access& access,
+                              const HttpRequest& asked) const {
+  const Caller now = authenticator_.IdentifyAgain(asked);
+  return access.Allows(now) && now.cameras == asked.caller.cameras;
+}
+
 ConnectionFront::Plan HttpServer::PlanFor(HttpRequest& request) const {
   ConnectionFront::Plan plan;
   if (!HostAllowed(request)) {
@@ -436,14 +442,11 @@ HttpCode HttpServer::AnswerAsMade(uint64_t id, const HttpRequest& request,
     return response.code;
   }
   if (!head_only && response.live != nullptr) {
-    front_->AnswerLive(
-        id, SerializeHead(response, framing), framing == Framing::kChunks,
-        response.live, [this, asked = request, access = route.access] {
-          HttpRequest now = asked;
-          const char* reason = nullptr;
-          return !CheckAccess(access, now, &reason).has_value() &&
-                 now.caller.cameras == asked.caller.cameras;
-        });
+    front_->AnswerLive(id, SerializeHead(response, framing),
+                       framing == Framing::kChunks, response.live,
+                       [this, asked = request, access = route.access] {
+                         return MayStillHave(access, asked);
+                       });
     return response.code;
   }
   if (head_only) {
@@ -455,7 +458,10 @@ HttpCode HttpServer::AnswerAsMade(uint64_t id, const HttpRequest& request,
       stream->Write(SerializeHead(response, framing, request.keep_alive));
   absl::StatusOr<std::string> piece;
   while (open) {
-    piece = response.next_piece();
+    piece = MayStillHave(route.access, request)
+                ? response.next_piece()
+                : absl::UnauthenticatedError(
+                      "the token or login ended, or is for other cameras");
     if (!piece.ok() || piece->empty()) break;
     open = stream->Write(framing == Framing::kChunks ? Chunk(*piece)
                                                      : *std::move(piece));

@@ -37,7 +37,8 @@ namespace camherd::gateway {
 //
 // Routes that are `as_made` go past the library: their answers are sent as they
 // are made, in chunks (HTTP/1.0: up to the connection's end). One that fails
-// midway ends in a reset, reason "stream_broken".
+// midway ends in a reset, reason "stream_broken"; so does one whose caller's
+// token or login ends meanwhile.
 //
 // Start, Drain and Stop from one thread.
 class HttpServer {
@@ -87,6 +88,8 @@ class HttpServer {
   std::optional<HttpResponse> CheckAccess(const Access& access,
                                           HttpRequest& request,
                                           const char** reason) const;
+  // Of an answer that goes on: whether the caller may have the rest of it.
+  bool MayStillHave(const Access& access, const HttpRequest& asked) const;
 
   const Options options_;
   const Routes routes_;

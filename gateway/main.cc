@@ -97,6 +97,11 @@ int Main(int argc, char** argv) {
     LogError("the tokens are not usable", {{"error", authenticator.status()}});
     return 2;
   }
+  if ((*authenticator)->required() && !args.grpc.closed()) {
+    LogWarning(
+        "who is on this machine can go past gateway.auth, straight to the "
+        "services; grpc.token_file or grpc.tls_* closes that way");
+  }
   BackendClients::Options backends = config->backends;
   backends.security = args.grpc;
   BackendClients clients(backends);

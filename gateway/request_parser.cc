@@ -140,8 +140,8 @@ std::optional<Refusal> ParseHeaderLine(absl::string_view line,
   }
   // Headers that decide what is read or who is meant must be said once.
   static const auto& once = *new absl::flat_hash_set<absl::string_view>{
-      "host",   "content-length", "content-type",  "transfer-encoding",
-      "origin", "expect",         "sec-fetch-site"};
+      "host",   "content-length", "content-type",   "transfer-encoding",
+      "origin", "expect",         "sec-fetch-site", "authorization"};
   if (once.contains(key) && request->HasHeader(key)) {
     return Bad(key == "content-length" ? "bad_length" : "bad_header",
                absl::StrCat("the header ", Shown(name),

@@ -17,7 +17,7 @@ namespace camherd::gateway {
 // own, so that one that hangs delays its own routes only. So have pictures,
 // which a page asks for by the dozen, probes, which take up to a minute,
 // kStream, whose handlers take as long as their readers, and what asks all
-// three services.
+// three services: kStats, and kHealth, which everyone may ask.
 enum class Lane {
   kLocal,
   kCapture,
@@ -27,9 +27,10 @@ enum class Lane {
   kAggregatorPictures,
   kProbe,
   kStream,
-  kStats
+  kStats,
+  kHealth
 };
-inline constexpr int kLanes = 9;
+inline constexpr int kLanes = 10;
 
 using Handler = std::function<HttpResponse(const HttpRequest&)>;
 

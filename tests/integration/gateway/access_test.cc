@@ -301,6 +301,72 @@ TEST_F(AccessTest, ATokenForCertainCamerasReachesTheseOnly) {
   }
 }
 
+TEST_F(AccessTest, APagesTokenNamesNothingOfAnothers) {
+  FakeBackends::Answers& answers = fake().answers;
+  for (const char* name : {"CAM-A", "CAM-B", "CAM-OWN", "CAM-P", "CAM-Q",
+                           "CAM-SECOND", "CAM-X", "CAM-Y", "CAM-Z"}) {
+    answers.cameras.add_cameras()->set_camera_id(name);
+    v1::Stream* stream = answers.streams.add_streams();
+    stream->set_camera_id(name);
+    stream->set_session_id(absl::StrCat("session-of-", name));
+    answers.grids.add_grids()->set_session_id(stream->session_id());
+  }
+  for (const char* list : {"cameras", "grids"}) {
+    for (const int size : {1, 2, 3, 4, 6, 8}) {
+      SCOPED_TRACE(absl::StrCat(list, " by ", size));
+      std::vector<std::string> told;
+      std::string token;
+      do {
+        const RawAnswer answer =
+            gateway::Ask(gateway_.address(), "GET",
+                         absl::StrCat("/api/v1/", list, "?page_size=", size,
+                                      "&page_token=", token),
+                         "", {"Authorization: Bearer viewer-of-two"});
+        ASSERT_EQ(answer.code, 200) << answer.body;
+        const auto page = nlohmann::json::parse(answer.body);
+        for (const auto& item : page[list]) {
+          told.push_back(item.value("camera_id", "") +
+                         item.value("session_id", ""));
+        }
+        token = page["next_page_token"];
+        if (!token.empty()) {
+          EXPECT_EQ(token, told.back());
+        }
+      } while (!token.empty());
+      ASSERT_EQ(told.size(), 2u);
+      EXPECT_THAT(told[0], HasSubstr("CAM-OWN"));
+      EXPECT_THAT(told[1], HasSubstr("CAM-SECOND"));
+    }
+  }
+}
+
+TEST_F(AccessTest, WhoHasNoTokenIsToldThatItIsNotReadyAndNotWhy) {
+  fake().SetServing(false);
+  const auto ready = [this](std::vector<std::string> headers) {
+    const RawAnswer answer =
+        gateway::Ask(gateway_.address(), "GET", "/readyz", "", headers);
+    EXPECT_EQ(answer.code, 503);
+    return answer.body;
+  };
+  EXPECT_THAT(ready({"Authorization: Bearer viewer"}),
+              HasSubstr("the capture service is not serving"));
+  for (const std::string& body : {ready({}), ready({"Cookie: no=login"}),
+                                  ready({"Authorization: Bearer wrong"})}) {
+    EXPECT_EQ(body, R"({"ready":false,"reason":"","services":{)"
+                    R"("aggregator":{"ready":false,"reason":""},)"
+                    R"("capture":{"ready":false,"reason":""},)"
+                    R"("inference":{"ready":false,"reason":""}}})"
+                    "\n");
+  }
+}
+
+TEST_F(AccessTest, WhatEveryoneMayAskOfTheServicesKeepsNothingElseWaiting) {
+  for (const Route& route : gateway_.routes()) {
+    EXPECT_EQ(route.lane == Lane::kHealth, route.path == "/readyz")
+        << route.path;
+  }
+}
+
 TEST_F(AccessTest, ListsHoldWhatIsTheTokensOwn) {
   Answer(Which::kOwn);
   const auto get = [this](const std::string& target, const char* token) {
@@ -446,7 +512,7 @@ TEST_F(AccessTest, AWrongLoginIsAnErrorLikeAnyOther) {
   EXPECT_EQ(login("{}").code, 400);
   RawAnswer answer;
   for (int i = 0; i < Authenticator::kFreeFailures; ++i) {
-    answer = login(R"({"token":"wrong"})");
+    answer = login(absl::StrCat(R"({"token":"wrong)", i, R"("})"));
   }
   EXPECT_EQ(answer.code, 429);
   EXPECT_NE(answer.Header("Retry-After"), "");

@@ -371,7 +371,16 @@ TEST(EventRoutesTest, ATokenForCertainCamerasHearsOfTheseUntilItsLoginEnds) {
   Listener all(gateway.address(), "", "", cookie + "\r\n");
   Listener of_others(gateway.address(), "?camera_id=CAM-b", "",
                      cookie + "\r\n");
-  for (Listener* listener : {&all, &of_others}) listener->AwaitPeers();
+  Listener by_token(gateway.address(), "", "",
+                    "Authorization: Bearer of-two\r\n");
+  for (Listener* listener : {&all, &of_others, &by_token}) {
+    listener->AwaitPeers();
+  }
+  // Who guesses at the same address does not end what is listened to there.
+  for (int i = 0; i <= Authenticator::kFreeFailures; ++i) {
+    Ask(gateway.address(), "GET", "/api/v1/streams", "",
+        {absl::StrCat("Authorization: Bearer guess-", i)});
+  }
   for (const char* id : {"a", "b", "c"}) {
     gateway.fake().streams().Add(StreamEvent(id, v1::STREAM_STATE_RUNNING));
   }
@@ -389,6 +398,7 @@ TEST(EventRoutesTest, ATokenForCertainCamerasHearsOfTheseUntilItsLoginEnds) {
   EXPECT_THAT(heard, ElementsAre("CAM-a", "CAM-c", "model"));
   EXPECT_EQ(of_others.NextNews().event, "model");
   EXPECT_FALSE(all.ClosedWithin(absl::Milliseconds(1500)));
+  EXPECT_FALSE(by_token.ClosedWithin(absl::ZeroDuration()));
   EXPECT_EQ(Ask(gateway.address(), "POST", "/api/v1/logout", "", {cookie}).code,
             200);
   EXPECT_TRUE(all.ClosedWithin(kWait));

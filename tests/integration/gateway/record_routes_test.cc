@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/clock.h"
+#include "services/common/file.h"
 #include "tests/integration/gateway/running_gateway.h"
 
 // Exports over a real socket: answers that are sent as they are made.
@@ -242,6 +243,29 @@ TEST(RecordRoutesTest, AClientThatGoesAwayEndsTheCallOfTheService) {
     EXPECT_TRUE(
         WaitFor([&] { return gateway.fake().exports_cancelled() == i; }));
   }
+}
+
+TEST(RecordRoutesTest, AnExportEndsWithTheLoginThatAskedForIt) {
+  RunningGateway gateway(
+      RunningGateway::DefaultOptions(), {}, 256,
+      {.required = true,
+       .tokens = {absl::StrCat(Sha256Hex("good"), " viewer wall")}});
+  gateway.fake().answers.export_pieces = {std::string(60000, 'x')};
+  gateway.fake().answers.export_endless = true;
+  const std::string set =
+      Ask(gateway.address(), "POST", "/api/v1/login", R"({"token":"good"})",
+          {"Content-Type: application/json"})
+          .Header("Set-Cookie");
+  const std::string cookie =
+      absl::StrCat("Cookie: ", set.substr(0, set.find(';')));
+  RawConnection connection(gateway.address());
+  connection.Send(absl::StrCat(
+      "GET ", kPath, " HTTP/1.1\r\nHost: localhost\r\n", cookie, "\r\n\r\n"));
+  EXPECT_THAT(connection.ReadSome(absl::Seconds(20)), HasSubstr("200 OK"));
+  EXPECT_EQ(Ask(gateway.address(), "POST", "/api/v1/logout", "", {cookie}).code,
+            200);
+  EXPECT_TRUE(IsReset(connection));
+  EXPECT_TRUE(WaitFor([&] { return gateway.fake().exports_cancelled() == 1; }));
 }
 
 TEST(RecordRoutesTest, AStopBreaksOffWhatIsBeingSent) {

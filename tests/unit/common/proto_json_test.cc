@@ -264,9 +264,8 @@ TEST(ProtoJsonTest, NeverPrintsAValueThatMayBeSecret) {
     EXPECT_THAT(std::string(status.message()), Not(HasSubstr("12345")));
   }
   v1::LoginRequest login;
-  const absl::Status token = JsonToProto(R"({"token":12345})", {}, &login);
-  EXPECT_FALSE(token.ok());
-  EXPECT_THAT(std::string(token.message()), Not(HasSubstr("12345")));
+  EXPECT_THAT(JsonToProto(R"({"token":12345})", {}, &login),
+              IsBad("token must be a string, got another type"));
   for (const char* json :
        {R"({"interval":"rtsp://u:12345@127.0.0.1/a"})",
         R"({"password":["12345",NaN]})", R"({"password":12345e999})",

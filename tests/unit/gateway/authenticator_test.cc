@@ -180,7 +180,8 @@ TEST_F(AuthenticatorTest, AnAddressThatGuessesIsSlowedDownAndNoOther) {
   StartWith({Line("good", "viewer wall")});
   const std::string cookie = LogIn("good");
   for (int i = 0; i < Authenticator::kFreeFailures; ++i) {
-    EXPECT_THAT(Try("wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
+    EXPECT_THAT(Try(absl::StrCat("wrong", i)),
+                StatusIs(absl::StatusCode::kUnauthenticated));
   }
   // Not even a good one is looked at, so that guessing tells nothing.
   EXPECT_THAT(Try("good"), StatusIs(absl::StatusCode::kResourceExhausted));
@@ -191,13 +192,52 @@ TEST_F(AuthenticatorTest, AnAddressThatGuessesIsSlowedDownAndNoOther) {
   clock_.Advance(Authenticator::kFailureInterval);
   CAMHERD_EXPECT_OK(Try("good"));
   EXPECT_THAT(Try("wrong"), StatusIs(absl::StatusCode::kUnauthenticated));
-  EXPECT_THAT(Try("wrong"), StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(Try("again"), StatusIs(absl::StatusCode::kResourceExhausted));
+}
+
+TEST_F(AuthenticatorTest, ATokenThatIsRefusedAgainAndAgainShutsNobodyOut) {
+  StartWith({Line("good", "viewer wall"),
+             Line("old", "viewer tv expires=2020-01-01T00:00:00Z")});
+  for (int i = 0; i < 10 * Authenticator::kFreeFailures; ++i) {
+    EXPECT_THAT(Try(i % 2 == 0 ? "old" : "gone"),
+                StatusIs(absl::StatusCode::kUnauthenticated));
+  }
+  CAMHERD_EXPECT_OK(Try("good"));
+  // The others still are guesses.
+  for (int i = 2; i < Authenticator::kFreeFailures; ++i) {
+    (void)Try(absl::StrCat("wrong", i));
+  }
+  EXPECT_THAT(Try("good"), StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(Try("old"), StatusIs(absl::StatusCode::kUnauthenticated));
+}
+
+TEST_F(AuthenticatorTest, WhoWasKnownIsKnownAgainWhateverOthersGuess) {
+  StartWith(
+      {Line("good", absl::StrCat("viewer wall camera=CAM-001 expires=",
+                                 absl::FormatTime(absl::RFC3339_full,
+                                                  clock_.Now() + absl::Hours(1),
+                                                  absl::UTCTimeZone())))});
+  const std::string cookie = LogIn("good");
+  for (int i = 0; i <= Authenticator::kFreeFailures; ++i) {
+    (void)Try(absl::StrCat("wrong", i));
+  }
+  for (const HttpRequest& request : {Bearer("good"), With("cookie", cookie)}) {
+    const Caller caller = authenticator_->IdentifyAgain(request);
+    EXPECT_EQ(caller.name, "wall");
+    EXPECT_THAT(caller.cameras, ElementsAre("CAM-001"));
+  }
+  EXPECT_EQ(authenticator_->IdentifyAgain(Bearer("wrong")).role, Role::kNone);
+  EXPECT_EQ(authenticator_->IdentifyAgain(With("", "")).role, Role::kNone);
+  clock_.Advance(absl::Hours(1));
+  EXPECT_EQ(authenticator_->IdentifyAgain(Bearer("good")).role, Role::kNone);
+  EXPECT_EQ(authenticator_->IdentifyAgain(With("cookie", cookie)).role,
+            Role::kNone);
 }
 
 TEST_F(AuthenticatorTest, AnIpv6NetworkCountsAsOneAddress) {
   StartWith({Line("good", "viewer wall")});
   for (int i = 0; i < Authenticator::kFreeFailures; ++i) {
-    (void)Try("wrong", absl::StrCat("2001:db8::", i));
+    (void)Try(absl::StrCat("wrong", i), absl::StrCat("2001:db8::", i));
   }
   EXPECT_THAT(Try("good", "2001:db8::ffff"),
               StatusIs(absl::StatusCode::kResourceExhausted));

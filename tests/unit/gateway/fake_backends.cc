@@ -17,6 +17,24 @@
 #include "services/common/grpc_watch.h"
 
 namespace camherd::gateway {
+namespace {
+
+// Leaves the page that was asked for; as the real service's, its token names
+// its last item.
+template <typename Request, typename Response, typename Items, typename NameOf>
+void CutToPage(const Request& request, Response* response, Items* items,
+               const NameOf& name_of) {
+  for (int i = 0; !request.page_token().empty() && i < items->size(); ++i) {
+    if (name_of(items->Get(i)) != request.page_token()) continue;
+    items->erase(items->begin(), items->begin() + i + 1);
+    break;
+  }
+  if (request.page_size() == 0 || items->size() <= request.page_size()) return;
+  items->erase(items->begin() + request.page_size(), items->end());
+  response->set_next_page_token(name_of(items->Get(items->size() - 1)));
+}
+
+}  // namespace
 
 class FakeBackends::Capture
     : public v1::CaptureService::WithCallbackMethod_WatchStreams<
@@ -238,12 +256,16 @@ class FakeBackends::Aggregator
                          const v1::ListGridsRequest* request,
                          v1::ListGridsResponse* response) override {
     *response = fake_.answers.grids;
+    CutToPage(*request, response, response->mutable_grids(),
+              [](const v1::Grid& grid) { return grid.session_id(); });
     return fake_.Took(*request, context);
   }
   grpc::Status ListCameras(grpc::ServerContext* context,
                            const v1::ListCamerasRequest* request,
                            v1::ListCamerasResponse* response) override {
     *response = fake_.answers.cameras;
+    CutToPage(*request, response, response->mutable_cameras(),
+              [](const v1::Camera& camera) { return camera.camera_id(); });
     return fake_.Took(*request, context);
   }
   grpc::Status GetCamera(grpc::ServerContext* context,

@@ -114,6 +114,11 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"remote_addr",
                 Head("GET / HTTP/1.1", "REMOTE_ADDR: 1.2.3.4\r\n"), 400},
         Hostile{"local_port", Head("GET / HTTP/1.1", "Local_Port: 1\r\n"), 400},
+        Hostile{"two_tokens",
+                Head("GET / HTTP/1.1",
+                     "Authorization: Bearer a\r\n"
+                     "Authorization: Bearer b\r\n"),
+                400},
         Hostile{"two_hosts", Head("GET / HTTP/1.1", "Host: evil\r\n"), 400},
         Hostile{"no_host", "GET / HTTP/1.1\r\nX-A: b\r\n\r\n", 400},
         Hostile{"nul_in_path", Head("GET /a%00b HTTP/1.1"), 400},
