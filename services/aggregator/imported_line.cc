@@ -33,6 +33,7 @@ constexpr int kMaxFrames = 64;
 constexpr int kMaxSections = 64;
 constexpr size_t kMaxDetections = 100000;
 constexpr size_t kMaxText = 1000;
+constexpr int kMaxKeys = 1000;
 constexpr size_t kShown = 60;
 constexpr int64_t kMaxSide = 65535;
 constexpr char kImportStream[] = "import";
@@ -153,6 +154,31 @@ bool Contains(const List& list, absl::string_view name) {
   return std::find(std::begin(list), std::end(list), name) != std::end(list);
 }
 
+// An object with an order looks each key up among those before it.
+bool HasTooManyKeys(absl::string_view text) {
+  // Of what is open; an array has none.
+  std::vector<int> keys;
+  bool in_text = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_text) {
+      in_text = c != '"';
+      if (c == '\\') ++i;
+    } else if (c == '"') {
+      in_text = true;
+    } else if (c == '{' || c == '[') {
+      keys.push_back(0);
+    } else if (keys.empty()) {
+      continue;
+    } else if (c == '}' || c == ']') {
+      keys.pop_back();
+    } else if (c == ':' && ++keys.back() > kMaxKeys) {
+      return true;
+    }
+  }
+  return false;
+}
+
 absl::StatusOr<Json> Parse(absl::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const size_t length = Utf8Length(text.substr(at));
@@ -162,6 +188,11 @@ absl::StatusOr<Json> Parse(absl::string_view text) {
                        absl::CHexEscape(text.substr(at, 1)), "\""));
     }
     at += length;
+  }
+  if (HasTooManyKeys(text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("an object of a record must have at most ", kMaxKeys,
+                     " keys, got more"));
   }
   try {
     return Json::parse(text.begin(), text.end());
@@ -279,12 +310,16 @@ void AddEvidence(const std::string& type, v1::Record& record) {
 }
 
 // Lines do not say which model a section and a complaint are of: the one of
-// their name, else the next that has none, else one that is made for them.
+// their name, else the next that has none and is not named as another section,
+// else one that is made for them. No two have one name.
 v1::ModelResult& ModelFor(const std::string& section, v1::Record& record) {
   v1::ModelResult* free = nullptr;
   for (v1::ModelResult& model : *record.mutable_models()) {
-    if (model.section().empty() && model.model() == section) return model;
-    if (model.section().empty() && free == nullptr) free = &model;
+    if (model.model() == section) return model;
+    const bool named = std::any_of(
+        record.sections().begin(), record.sections().end(),
+        [&](const v1::RecordSection& s) { return s.name() == model.model(); });
+    if (model.section().empty() && !named && free == nullptr) free = &model;
   }
   if (free != nullptr) return *free;
   v1::ModelResult& made = *record.add_models();
@@ -327,6 +362,9 @@ absl::Status ReadComplaints(const Field& types, v1::Record& record) {
       if (model.section() == type) of = &model;
     }
     if (of == nullptr && Contains(kDocumentSections, type)) continue;
+    for (v1::ModelResult& model : *record.mutable_models()) {
+      if (of == nullptr && model.model() == type) of = &model;
+    }
     if (of == nullptr) {
       of = record.add_models();
       of->set_model(type);
@@ -461,7 +499,8 @@ absl::Status ReadFrames(const Field& frames, v1::Record& record) {
     frame.set_mean_luma(luma);
     CAMHERD_ASSIGN_OR_RETURN(const std::string sha256,
                              field.At("sha256").Text());
-    if (sha256.size() != 64 ||
+    // Of an imported record that had no picture: none.
+    if ((!sha256.empty() && sha256.size() != 64) ||
         !std::all_of(sha256.begin(), sha256.end(), absl::ascii_isxdigit)) {
       return field.At("sha256").Fail("64 hexadecimal digits");
     }

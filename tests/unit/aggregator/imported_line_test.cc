@@ -104,6 +104,45 @@ TEST(ImportedLineTest, WhatItWritesIsWhatTheDocumentHas) {
       R"(0.89, "box": [120, 240, 180, 300]}]}, "pothole": null})");
 }
 
+TEST(ImportedLineTest, WhatItWritesOfARecordWithoutAPictureIsTakenAgain) {
+  std::string line = Write(Read(Example()).value(), 1, testing::FirstFrame());
+  const std::string with = line;
+  for (const absl::string_view key :
+       {"\"sha256\": \"", "\"frame_base64\": \""}) {
+    const size_t begin = line.find(std::string(key)) + key.size();
+    line.erase(begin, line.find('"', begin) - begin);
+  }
+  line = absl::StrReplaceAll(
+      line, {{"\"frame_base64\": \"\"", "\"frame_base64\": null"}});
+  ASSERT_LT(line.size(), with.size());
+  const auto read = Read(line);
+  ASSERT_THAT(read.status(), IsOk());
+  EXPECT_THAT(read->record.pictures, IsEmpty());
+  EXPECT_EQ(read->record.record.frames(0).sha256(), "");
+}
+
+TEST(ImportedLineTest, AComplaintWithoutASectionHasOneModel) {
+  const std::string odd = absl::StrReplaceAll(
+      Example(), {{"\"pothole\": 0", "\"pothole\": 0, \"odd\": 1"}});
+  const std::string line = Write(Read(odd).value(), 1, testing::FirstFrame());
+  EXPECT_THAT(line, HasSubstr("\"odd\": 1"));
+  const auto again = Read(line);
+  ASSERT_THAT(again.status(), IsOk());
+  EXPECT_EQ(Write(*again, 1, testing::FirstFrame()), line);
+}
+
+// Each of them takes as long as all before it.
+TEST(ImportedLineTest, RefusesAnObjectOfManyKeysInTime) {
+  std::string keys;
+  for (int i = 0; i < 200000; ++i) absl::StrAppend(&keys, ",\"", i, "\":{}");
+  EXPECT_THAT(Read(absl::StrCat("{\"a\":[{\"b\":0", keys, "}]}")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("at most 1000 keys")));
+  EXPECT_THAT(Read(absl::StrCat("{\"b\":{\"c\":1}", keys, "}")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("at most 1000 keys")));
+}
+
 TEST(ImportedLineTest, TheNameIsOfTheContentNotOfItsForm) {
   const std::string text = Example();
   const std::string name = Read(text)->record.record.session_id();
