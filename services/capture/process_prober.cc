@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/capture/worker_event.h"
 #include "services/capture/worker_socket.h"
 #include "services/common/status_macros.h"
 
@@ -70,6 +71,7 @@ absl::Status ProcessProber::Probe(const ProbeTarget& target,
           "the probe's process ended while at work on the camera: ",
           child->Kill()));
     }
+    CAMHERD_RETURN_IF_ERROR(CheckWorkerEvent(answer));
     if (answer.has_probe_step()) {
       on_step(std::move(*answer.mutable_probe_step()));
     } else if (answer.has_probe_ended()) {

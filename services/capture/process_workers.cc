@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "services/capture/process_usage.h"
 #include "services/capture/worker_child.h"
+#include "services/capture/worker_event.h"
 #include "services/capture/worker_socket.h"
 #include "services/common/log.h"
 
@@ -308,6 +309,11 @@ class ProcessWorkers::Impl {
                   .description = "",
                   .blamed = std::move(blamed)};
         }
+        if (const absl::Status status = CheckWorkerEvent(event); !status.ok()) {
+          return {.kind = "crashed",
+                  .description = std::string(status.message()),
+                  .blamed = {event.stream_id()}};
+        }
         if (event.has_crashed()) {
           blamed.insert(event.stream_id());
         } else if (!event.has_pong()) {
@@ -374,20 +380,27 @@ class ProcessWorkers::Impl {
   }
 
   void OnEvent(Slot& slot, v1::FromWorker& event) {
-    if (event.has_ended()) {
+    {
       absl::MutexLock lock(&mu_);
       const auto found = streams_.find(event.stream_id());
+      // Of a process's own streams only.
       if (found == streams_.end() || found->second.slot != &slot) return;
-      const bool moving = found->second.moving && !found->second.revoked;
-      streams_.erase(found);
-      --slot.streams;
-      quarantine_.erase(event.stream_id());
-      if (moving && !stopping_) {
-        event.mutable_ended()->set_lost(true);
-        event.mutable_ended()->set_reason("it leaves its quarantine");
-      }
+      if (event.has_ended()) TakeOut(found, event);
     }
     on_event_(event);
+  }
+
+  // Of a stream that has ended in its process.
+  void TakeOut(std::map<std::string, Placement>::iterator stream,
+               v1::FromWorker& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const bool moving = stream->second.moving && !stream->second.revoked;
+    --stream->second.slot->streams;
+    streams_.erase(stream);
+    quarantine_.erase(event.stream_id());
+    if (moving && !stopping_) {
+      event.mutable_ended()->set_lost(true);
+      event.mutable_ended()->set_reason("it leaves its quarantine");
+    }
   }
 
   // Takes the streams from a process that has ended, and tells.

@@ -266,6 +266,20 @@ TEST_F(ProcessWorkersTest, OneThatCrashesEachTimeDisturbsNobodyAfterTheFirst) {
   EXPECT_EQ(workers_->stats().quarantined, 0);
 }
 
+TEST_F(ProcessWorkersTest, AProcessThatSaysWhatNoWorkerSaysIsEnded) {
+  Start();
+  Assign("good", "ok");
+  ASSERT_TRUE(WaitForMore("good"));
+  Assign("bad", Once("lie"));
+  ASSERT_TRUE(WaitFor([this] { return !seen_["bad"].lost.empty(); }));
+  EXPECT_THAT(Of("bad").lost[0].reason(),
+              AllOf(HasSubstr("at work on it"), HasSubstr("local_ip must be")));
+  EXPECT_GT(Of("bad").lost[0].quarantine_seconds(), 0);
+  ASSERT_TRUE(WaitForMore("bad"));
+  ASSERT_TRUE(WaitForMore("good"));
+  EXPECT_EQ(workers_->stats().lost["crashed"], 1);
+}
+
 TEST_F(ProcessWorkersTest, AStreamThatHangsAThreadIsNamed) {
   Start();
   Assign("good", "ok");

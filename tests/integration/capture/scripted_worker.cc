@@ -6,6 +6,7 @@
 //   throw   an exception nobody catches
 //   hang    its first Read never comes back
 //   eat     takes memory without end
+//   lie     says what no worker says
 // With `?once=FILE` it does so where FILE is not there yet, and makes it; after
 // that it is ok.
 
@@ -82,7 +83,9 @@ class ScriptedSource : public PacketSource {
   }
 
   void Cancel() override { cancelled_ = true; }
-  std::string local_ip() const override { return "127.0.0.1"; }
+  std::string local_ip() const override {
+    return script_ == "lie" ? "no address" : "127.0.0.1";
+  }
   int64_t received_bytes() const override { return 1000; }
 
  private:
