@@ -4,7 +4,8 @@
 
 usage: tools.py CHECKER [--root DIR]
 
-Checkers: ruff-check, ruff-format, clang-format, buf, shellcheck, shell-syntax.
+Checkers: ruff-check, ruff-format, clang-format, buf, hadolint, shellcheck,
+shell-syntax.
 They come from Debian (tests/apt-packages.txt) and PyPI (tests/requirements.txt,
 in build/test-venv); a missing one is an error.
 """
@@ -26,6 +27,11 @@ def program(root: Path, *names: str) -> str:
         if found:
             return found
     sys.exit(f"{names[0]} is not here; tests/run.sh installs it")
+
+
+_CHECKERS = (
+    "ruff-check", "ruff-format", "clang-format", "buf", "hadolint", "shellcheck", "shell-syntax",
+)  # fmt: skip
 
 
 def shell_files(tree: SourceTree) -> list[tuple[str, str]]:
@@ -52,6 +58,9 @@ def commands(checker: str, root: Path, tree: SourceTree) -> list[list[str]]:
             return [[name, "--dry-run", "--Werror", "--ferror-limit=3", *cpp]]
         case "buf":
             return [[program(root, "buf"), "lint", "proto"]]
+        case "hadolint":
+            files = [file.path for file in tree if file.name.endswith("Dockerfile")]
+            return [[program(root, "hadolint"), *files]]
         case "shellcheck":
             return [[program(root, "shellcheck"), *(path for _, path in shell)]]
         case _:
@@ -60,10 +69,7 @@ def commands(checker: str, root: Path, tree: SourceTree) -> list[list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "checker",
-        choices=["ruff-check", "ruff-format", "clang-format", "buf", "shellcheck", "shell-syntax"],
-    )
+    parser.add_argument("checker", choices=_CHECKERS)
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
     arguments = parser.parse_args()
     tree = SourceTree.of_git(arguments.root)
