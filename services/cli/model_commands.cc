@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -17,6 +19,15 @@
 
 namespace camherd::cli {
 namespace {
+
+// Those that are known, with blanks between.
+std::string Words(const std::vector<std::string>& words) {
+  std::vector<std::string> known;
+  for (const std::string& word : words) {
+    if (!word.empty()) known.push_back(word);
+  }
+  return absl::StrJoin(known, " ");
+}
 
 std::string Milliseconds(double seconds) {
   return seconds <= 0 ? "" : absl::StrFormat("%.0f ms", seconds * 1000);
@@ -38,8 +49,7 @@ void Show(const v1::Model& model, Console& console) {
   line("reason", model.reason());
   line("hint", model.hint());
   if (model.preparing()) line("progress", ProgressLine(model));
-  line("engine",
-       absl::StrJoin({model.engine(), model.device(), model.precision()}, " "));
+  line("engine", Words({model.engine(), model.device(), model.precision()}));
   line("section", model.section());
   line("classes", absl::StrJoin(model.classes(), ", "));
   line("complaints", absl::StrJoin(model.complaint_classes(), ", "));
@@ -79,7 +89,8 @@ std::string ProgressLine(const v1::Model& model) {
                         model.progress_total(), "  ");
   }
   absl::StrAppend(&line, NameOf(model.state()));
-  if (!model.progress_text().empty()) {
+  if (!model.progress_text().empty() &&
+      model.state() != v1::MODEL_STATE_READY) {
     absl::StrAppend(&line, ": ", Printable(model.progress_text()));
   }
   return line;
@@ -100,7 +111,7 @@ absl::Status ListModels(HerdClient& client, Console& console) {
         {{.text = model.name()},
          {.text = NameOf(model.state()), .colour = ColourOf(model.state())},
          {.text = ShortAge(now - FromProto(model.state_since()))},
-         {.text = absl::StrJoin({model.engine(), model.device()}, " ")},
+         {.text = Words({model.engine(), model.device()})},
          {.text = Milliseconds(model.latency_p50_seconds())},
          {.text = absl::StrCat(model.batches_ok())},
          {.text = absl::StrCat(model.batches_failed())},

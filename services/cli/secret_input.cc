@@ -9,8 +9,10 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "services/cli/exit_code.h"
 #include "services/cli/interrupt.h"
 #include "services/common/camera_url.h"
@@ -61,8 +63,8 @@ bool IsRegularFile(const std::string& path) {
 
 // True for all but URLs without a login.
 bool IsSecret(absl::string_view name, const std::string& text) {
-  return !absl::EndsWith(name, "url") || absl::StrContains(text, '@') ||
-         MaskSecrets(text) != text;
+  return !absl::EndsWithIgnoreCase(name, "url") ||
+         absl::StrContains(text, '@') || MaskSecrets(text) != text;
 }
 
 absl::StatusOr<std::string> ReadNamedFile(absl::string_view name,
@@ -113,12 +115,15 @@ absl::StatusOr<std::string> ReadValue(absl::string_view name,
 absl::StatusOr<std::string> ReadUrl(absl::string_view name,
                                     const ValueSource& source) {
   if (IsSecret(name, source.value)) {
-    return WrongUsage(
-        absl::StrCat("the URL holds a password, and everyone on this machine "
-                     "can see the arguments "
-                     "of a process; put it into a file, chmod 600, and give --",
-                     name, "-file FILE, or --", name,
-                     "-file - to have it read from standard input"));
+    const std::string option = absl::StrCat(
+        "--", absl::StrReplaceAll(absl::AsciiStrToLower(name), {{" ", "-"}}),
+        "-file");
+    return WrongUsage(absl::StrCat(
+        "the ", name,
+        " holds a password, and everyone on this machine can see the arguments "
+        "of a process; put it into a file, chmod 600, and give ",
+        option, " FILE, or ", option,
+        " - to have it read from standard input"));
   }
   CAMHERD_ASSIGN_OR_RETURN(std::string url, ReadValue(name, source));
   if (url.empty()) return url;

@@ -24,9 +24,9 @@ struct ValueSource {
 };
 
 // The first line of a file, variable or standard input; "" where nothing is
-// given. `name` is for messages: the "password". WrongUsage: more than one
-// place, a place that is empty or is not there, or a file that others than its
-// owner and group can read, where what it holds is a secret.
+// given. `name` is for messages: "password", "detect URL". WrongUsage: more
+// than one place, a place that is empty or is not there, or a file that others
+// than its owner and group can read, where what it holds is a secret.
 absl::StatusOr<std::string> ReadValue(absl::string_view name,
                                       const ValueSource& source);
 

@@ -24,7 +24,7 @@ namespace {
 template <typename Request>
 absl::Status ReadSource(const CameraSource& source, Request* request) {
   // In this order, since each may be a line of standard input.
-  CAMHERD_ASSIGN_OR_RETURN(const std::string url, ReadUrl("url", source.url));
+  CAMHERD_ASSIGN_OR_RETURN(const std::string url, ReadUrl("URL", source.url));
   if (url.empty()) {
     return WrongUsage(
         "the camera's URL is missing: give it as the argument, or with "
@@ -125,7 +125,7 @@ absl::Status RunStart(const StartOptions& options, HerdClient& client,
   v1::StartStreamRequest request;
   CAMHERD_RETURN_IF_ERROR(ReadSource(options.source, &request));
   CAMHERD_ASSIGN_OR_RETURN(const std::string detect_url,
-                           ReadUrl("detect-url", options.detect_url));
+                           ReadUrl("detect URL", options.detect_url));
   request.set_detect_url(detect_url);
   request.set_camera_id(options.camera_id);
   *request.mutable_models() = {options.models.begin(), options.models.end()};

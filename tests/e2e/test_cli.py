@@ -128,6 +128,19 @@ def test_streams_records_and_grids(make_herd: HerdMaker, camera: Camera) -> None
     lines = camherd(herd, "export").stdout.splitlines()
     assert json.loads(lines[0])["basic"]["camID"] == "CAM-1"
 
+    # Interrupted while it waits, it leaves nothing behind.
+    herd.signal("aggregator", signal.SIGSTOP)
+    slow = subprocess.Popen(
+        [*WITH_PARENT, CAMHERD, "export", "-o", str(out)],
+        env=environment(herd),
+        stdin=subprocess.DEVNULL,
+    )
+    wait_for(lambda: list(herd.folder.glob("records.csv.*")), 30, "the file begun")
+    slow.send_signal(signal.SIGINT)
+    assert slow.wait(30) == 130
+    herd.signal("aggregator", signal.SIGCONT)
+    assert list(herd.folder.glob("records.csv.*")) == []
+
     # A service that is restarted: the watch goes on, and leaves out no record.
     herd.terminate("aggregator")
     watch.wait("the aggregator service at .* cannot be reached", watch.err)

@@ -2,9 +2,17 @@
 #include "services/cli/record_commands.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "camherd/v1/aggregator_service.grpc.pb.h"
 #include "services/cli/exit_code.h"
+#include "services/common/file.h"
+#include "tests/support/temp_dir.h"
 
 namespace camherd::cli {
 namespace {
@@ -43,6 +51,43 @@ TEST(RecordCommandsTest, ComplaintsAndClassesOfARecordAreCounted) {
   record.add_sections()->set_name("pothole");
   EXPECT_EQ(ComplaintsOf(record), "stray_animal");
   EXPECT_EQ(SeenIn(record), "1 cow, 2 dog");
+}
+
+// An aggregator whose disk fails in the middle of an export.
+class BreakingAggregator final : public v1::AggregatorService::Service {
+ public:
+  grpc::Status ExportRecords(
+      grpc::ServerContext* /*context*/,
+      const v1::ExportRecordsRequest* /*request*/,
+      grpc::ServerWriter<v1::ExportRecordsResponse>* writer) override {
+    v1::ExportRecordsResponse piece;
+    piece.set_chunk("{\"basic\": {}}\n");
+    writer->Write(piece);
+    return {grpc::StatusCode::DATA_LOSS, "the disk failed"};
+  }
+};
+
+TEST(RecordCommandsTest, AnExportThatBreaksOffLeavesNoFileThatLooksWhole) {
+  BreakingAggregator aggregator;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  builder.RegisterService(&aggregator);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  HerdClient client({.aggregator = absl::StrCat("127.0.0.1:", port)});
+  const testing::TempDir dir;
+  const std::string path = dir.path() + "/records.jsonl";
+  ASSERT_TRUE(WriteFileAtomically(path, "old", Sync::kNone).ok());
+  Console console({});
+  const absl::Status status = RunExport({.file = path}, client, console);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ExitCodeOf(status), kFailed);
+  EXPECT_THAT(std::string(status.message()),
+              ::testing::AllOf(::testing::HasSubstr("broke off after 14 B"),
+                               ::testing::HasSubstr("was not written"),
+                               ::testing::HasSubstr("the disk failed")));
+  EXPECT_EQ(ReadFile(path, 100).value(), "old");
 }
 
 }  // namespace

@@ -37,17 +37,17 @@ class SecretInputTest : public ::testing::Test {
 TEST_F(SecretInputTest, APasswordAsAnArgumentIsRefusedAndNotRepeated) {
   for (const char* url :
        {"rtsp://admin:s3cret@127.0.0.1/x", "rtsp://127.0.0.1/x?token=s3cret"}) {
-    EXPECT_THAT(Said(ReadUrl("url", {.value = url})),
+    EXPECT_THAT(Said(ReadUrl("URL", {.value = url})),
                 AllOf(HasSubstr("--url-file"), HasSubstr("everyone"),
                       Not(HasSubstr("s3cret"))));
   }
-  EXPECT_EQ(ReadUrl("url", {.value = "rtsp://127.0.0.1:8554/demo"}).value(),
+  EXPECT_EQ(ReadUrl("URL", {.value = "rtsp://127.0.0.1:8554/demo"}).value(),
             "rtsp://127.0.0.1:8554/demo");
 }
 
 TEST_F(SecretInputTest, TheFirstLineOfAFileOrVariableIsTaken) {
   const std::string path = Write("rtsp://a:b@127.0.0.1/x\r\nmore\n", 0600);
-  EXPECT_EQ(ReadUrl("url", {.file = path}).value(), "rtsp://a:b@127.0.0.1/x");
+  EXPECT_EQ(ReadUrl("URL", {.file = path}).value(), "rtsp://a:b@127.0.0.1/x");
   setenv("CLI_TEST_SECRET", "word\n", 1);
   EXPECT_EQ(ReadValue("password", {.env = "CLI_TEST_SECRET"}).value(), "word");
   EXPECT_EQ(ReadValue("password", {}).value(), "");
@@ -57,7 +57,7 @@ TEST_F(SecretInputTest, AFileOfASecretIsForItsOwner) {
   EXPECT_THAT(Said(ReadValue("password", {.file = Write("word\n", 0644)})),
               HasSubstr("chmod 600"));
   EXPECT_TRUE(
-      ReadUrl("url", {.file = Write("rtsp://127.0.0.1/x\n", 0644)}).ok());
+      ReadUrl("URL", {.file = Write("rtsp://127.0.0.1/x\n", 0644)}).ok());
 }
 
 TEST_F(SecretInputTest, WhatIsMissingEmptyOrGivenTwiceIsNamed) {
@@ -69,7 +69,7 @@ TEST_F(SecretInputTest, WhatIsMissingEmptyOrGivenTwiceIsNamed) {
               HasSubstr("$CLI_TEST_NONE"));
   EXPECT_THAT(Said(ReadValue("user", {.value = "a", .env = "B"})),
               HasSubstr("give the user once"));
-  EXPECT_THAT(Said(ReadUrl("url", {.value = "http://127.0.0.1/"})),
+  EXPECT_THAT(Said(ReadUrl("URL", {.value = "http://127.0.0.1/"})),
               HasSubstr("rtsp_url must begin with rtsp://"));
 }
 
