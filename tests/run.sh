@@ -12,7 +12,8 @@ usage: tests/run.sh [--fast] [-L LABEL] [--help]
 
 Installs what is needed, builds Camherd with GCC and runs its tests; then builds
 it with clang, AddressSanitizer and UndefinedBehaviorSanitizer, and runs the unit
-and integration tests under them. Tests with the label `long` are left out.
+and integration tests under them, and each fuzz target for a minute. Tests with the
+label `long` are left out.
 
   --fast    without the second build
   -L LABEL  only the tests with this label (unit, integration, e2e, accuracy, lint),
@@ -25,6 +26,8 @@ Needs root, or sudo, only while packages are missing. Once built:
   ctest --test-dir build/release -L long     the long ones
   ctest --test-dir build/release -R many_streams_long    of these: fifty cameras for
                                              ten minutes, a thousand starts and stops
+  tests/fuzz/run.sh build/clang-asan json 3600    one fuzz target for an hour
+                                             (tests/fuzz/README.md)
   cmake --preset tsan && cmake --build build/tsan && ctest --test-dir build/tsan \
     -L 'unit|integration'                    under ThreadSanitizer
   cmake --preset clang && cmake --build build/clang --target tidy    clang-tidy
@@ -174,10 +177,13 @@ fi
 
 if ! $fast; then
   stage "Build with clang and sanitizers"
-  build build/clang-asan --preset asan -DCMAKE_CXX_COMPILER=clang++-14 -DCAMHERD_TESTS=ON
+  build build/clang-asan --preset asan -DCMAKE_CXX_COMPILER=clang++-14 -DCAMHERD_TESTS=ON \
+    -DCAMHERD_FUZZ_SECONDS=60
   stage "Tests under sanitizers: unit, integration"
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   tests build/clang-asan "$cores" -L '^(unit|integration)$'
+  stage "Fuzzing: each target for a minute"
+  tests build/clang-asan "$cores" -L '^fuzz$'
 fi
 
 end_stage
