@@ -78,7 +78,11 @@ void SystemdNotifier::Feed() {
     }
     was_alive = alive.ok();
     SteadyMutex::Holder lock(&mu_);
-    if (mu_.AwaitFor([this] { return stopping_; }, interval_)) return;
+    const auto stopping = [this] {
+      mu_.AssertHeld();
+      return stopping_;
+    };
+    if (mu_.AwaitFor(stopping, interval_)) return;
   }
 }
 
