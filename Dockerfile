@@ -19,7 +19,8 @@ COPY deploy/apt-packages.txt deploy/requirements_*.txt deploy/install-dependenci
 # Without what only the test camera needs.
 RUN sed -i '/^# quickstart/,$d' deploy/apt-packages.txt && deploy/install-dependencies.sh ${CUDA:+--cuda}
 # nvcc, and in /out/cuda the libraries that are loaded where there is a GPU.
-RUN mkdir -p /out/cuda /out/camherd-inference-cuda \
+RUN mkdir -p /out/cuda /out/camherd-inference-cuda /out/camherd-cli \
+  && touch /out/camherd-cli.depends \
   && if [ -n "$CUDA" ]; then \
     python3 -m venv /opt/cuda \
     && /opt/cuda/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --requirement deploy/requirements_cuda.txt \
@@ -130,12 +131,12 @@ FROM inference AS all
 # hadolint ignore=DL3002
 USER 0:0
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-COPY --from=build /out/camherd-aggregator.depends /out/camherd-capture.depends /out/camherd-gateway.depends /tmp/
+COPY --from=build /out/camherd-aggregator.depends /out/camherd-capture.depends /out/camherd-gateway.depends /out/camherd-cli.depends /tmp/
 RUN apt-get update \
   && cat /tmp/*.depends | xargs apt-get install -y --no-install-recommends \
   && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/*.depends \
   && install -d -o 10001 -g 10001 /app
-COPY --from=build /out/camherd-aggregator/ /out/camherd-capture/ /out/camherd-gateway/ /
+COPY --from=build /out/camherd-aggregator/ /out/camherd-capture/ /out/camherd-gateway/ /out/camherd-cli/ /
 COPY deploy/docker/all.sh /usr/lib/camherd/all.sh
 # In a container 0.0.0.0 is what -p leads to, and whoever publishes the port
 # decides who reaches it.
