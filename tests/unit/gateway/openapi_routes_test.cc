@@ -24,6 +24,7 @@
 #include "gateway/document_routes.h"
 #include "gateway/event_hub.h"
 #include "gateway/event_routes.h"
+#include "gateway/gateway_metrics.h"
 #include "gateway/health_routes.h"
 #include "gateway/live_count.h"
 #include "gateway/live_pictures.h"
