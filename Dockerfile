@@ -8,29 +8,14 @@
 #
 #   docker build --target capture -t camherd-capture .
 #
-# with capture, inference, aggregator or gateway. With --build-arg CUDA=1 inference
-# has what runs on NVIDIA's GPUs, 3 GB more.
+# with capture, inference, aggregator or gateway.
 
 FROM debian:bookworm-slim AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-ARG CUDA=
 WORKDIR /src
 COPY deploy/apt-packages.txt deploy/requirements_*.txt deploy/install-dependencies.sh deploy/
 # Without what only the test camera needs.
-RUN sed -i '/^# quickstart/,$d' deploy/apt-packages.txt && deploy/install-dependencies.sh ${CUDA:+--cuda}
-# nvcc, and in /out/cuda the libraries that are loaded where there is a GPU.
-RUN mkdir -p /out/cuda /out/camherd-inference-cuda /out/camherd-cli \
-  && touch /out/camherd-cli.depends \
-  && if [ -n "$CUDA" ]; then \
-    python3 -m venv /opt/cuda \
-    && /opt/cuda/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --requirement deploy/requirements_cuda.txt \
-    && nvidia=$(echo /opt/cuda/lib/python3*/site-packages/nvidia) \
-    && ln -s lib "$nvidia/cu13/lib64" \
-    && install -d /out/cuda/usr/lib/camherd/cuda /out/cuda/etc/ld.so.conf.d \
-    && cp "$nvidia"/cu13/lib/libcu*.so.* "$nvidia"/cu13/lib/libnvrtc*.so.* "$nvidia"/cudnn/lib/libcudnn*.so.* \
-      /out/cuda/usr/lib/camherd/cuda/ \
-    && echo /usr/lib/camherd/cuda >/out/cuda/etc/ld.so.conf.d/camherd-cuda.conf; \
-  fi
+RUN sed -i '/^# quickstart/,$d' deploy/apt-packages.txt && deploy/install-dependencies.sh
 COPY CMakeLists.txt CMakePresets.json LICENSE ./
 COPY deploy/CMakeLists.txt deploy/README.md deploy/camera_data.csv deploy/
 COPY deploy/config deploy/config
@@ -44,10 +29,11 @@ COPY gateway gateway
 RUN set -eu \
   && jobs=$(awk '/^MemAvailable/ {print int($2 / 1572864) + 1}' /proc/meminfo) \
   && cores=$(nproc) \
-  && if [ -n "$CUDA" ]; then CUDACXX=$(echo /opt/cuda/lib/python3*/site-packages/nvidia/cu13/bin/nvcc); export CUDACXX; fi \
-  && cmake --preset release -DCAMHERD_TESTS=OFF ${CUDACXX:+-DCUDAToolkit_ROOT="${CUDACXX%/bin/nvcc}"} \
+  && cmake --preset release -DCAMHERD_TESTS=OFF \
   && cmake --build build/release -j "$((jobs < cores ? jobs : cores))" \
   && cpack --config build/release/CPackConfig.cmake -B /packages -D CPACK_DEBIAN_COMPRESSION_TYPE=none \
+  # The command line may not be there.
+  && mkdir -p /out/camherd-cli && touch /out/camherd-cli.depends \
   # Of each package its files, and the names of those of Debian that it needs: an
   # image then holds no .deb.
   && for deb in /packages/*.deb; do \
@@ -116,8 +102,7 @@ COPY --from=build /out/camherd-inference.depends /tmp/depends
 RUN apt-get update \
   && xargs -a /tmp/depends apt-get install -y --no-install-recommends python3 python3-venv \
   && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/depends
-COPY --from=build /out/camherd-inference/ /out/camherd-inference-cuda/ /out/cuda/ /
-RUN ldconfig
+COPY --from=build /out/camherd-inference/ /
 USER 10001:10001
 VOLUME /var/lib/camherd
 EXPOSE 50052 50062
