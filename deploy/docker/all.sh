@@ -10,11 +10,11 @@ say() { printf 'camherd: %s\n' "$*" >&2; }
 
 # What is written into somebody's folder is to be theirs. Nothing of root's
 # rights is kept, not even where the owner is root.
-if ((EUID == 0)); then
+if ((EUID == 0)) && [[ "${1:-}" != --as-owner ]]; then
   owner=$(stat -c %u "$data") group=$(stat -c %g "$data")
   ((owner != 0)) || say "$data belongs to root: this runs as root, without its rights"
   exec setpriv --reuid "$owner" --regid "$group" --clear-groups \
-    --inh-caps=-all --ambient-caps=-all --bounding-set=-all --no-new-privs "$0"
+    --inh-caps=-all --ambient-caps=-all --bounding-set=-all --no-new-privs "$0" --as-owner
 fi
 
 if ! [[ -w "$data" ]]; then

@@ -160,6 +160,16 @@ containers+=("$strict")
 await 120 "the health of the container" is_healthy "$strict"
 "$docker" stop --time 20 "$strict" >/dev/null
 say "with a read-only root, without any right, as that user from the first"
+# A folder that is not there yet is made by the engine, for root.
+new=$("$docker" run --detach --volume "$work/exercise-new:/app" exercise)
+containers+=("$new")
+await 120 "the health of the container" is_healthy "$new"
+for pid in $("$docker" top "$new" -eo pid | tail -n +2); do
+  grep -Eq '^CapBnd:\s+0+$' "/proc/$pid/status" || fail "process $pid may get rights"
+done
+"$docker" stop --time 20 "$new" >/dev/null
+rm -rf "$work/exercise-new"
+say "in a folder of root's, without root's rights"
 "$docker" rm --force --volumes "${containers[@]}" >/dev/null
 containers=()
 
