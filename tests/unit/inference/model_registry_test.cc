@@ -184,8 +184,11 @@ TEST_F(ModelRegistryTest, MissingWeightsAreSaidAtOnce) {
 }
 
 TEST_F(ModelRegistryTest, AFailedModelIsTriedAgainWhenAskedOrAfterThePause) {
-  behaviour_.make = [](const EngineRequest&, const PrepareProgressFn&,
-                       const StopSignal&) {
+  // The second try takes until its begin has been seen.
+  behaviour_.make = [this, tries = std::make_shared<std::atomic<int>>(0)](
+                        const EngineRequest&, const PrepareProgressFn&,
+                        const StopSignal&) {
+    if (++*tries == 2) go_.WaitForNotification();
     return WithHint(absl::InternalError("pip broke"), "mend pip");
   };
   CAMHERD_ASSERT_OK(registry().Prepare("dogs", false));
@@ -197,6 +200,7 @@ TEST_F(ModelRegistryTest, AFailedModelIsTriedAgainWhenAskedOrAfterThePause) {
   EXPECT_EQ(made(), 1);
   clock_.Advance(absl::Seconds(61));
   const ModelRegistry::Use use = registry().Acquire("dogs");
+  go_.Notify();
   EXPECT_NE(use.state, MODEL_STATE_FAILED);
   EXPECT_EQ(use.failure, "pip broke");
   EXPECT_TRUE(WaitUntil([&] { return made() == 2; }));
