@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "services/cli/console.h"
 #include "services/common/camera_url.h"
+#include "services/common/utf8.h"
 
 namespace camherd::cli {
 namespace {
@@ -92,6 +93,11 @@ class Checker {
     if (camera.name().size() > kMaxNameBytes) {
       Fail("name", absl::StrCat("name must have at most ", kMaxNameBytes,
                                 " bytes, got ", camera.name().size()));
+    } else if (!IsPlainText(camera.name())) {
+      Fail("name", absl::StrCat("name must be text without characters for "
+                                "control or for turning the direction of "
+                                "writing, got \"",
+                                Printable(camera.name()), "\""));
     }
     if (camera.has_latitude()) {
       Range("latitude", "latitude", camera.latitude(), -90, 90);

@@ -192,7 +192,7 @@ def test_apply_models_and_a_camera_with_a_login(make_herd: HerdMaker) -> None:
         file.write_text(
             f"""cameras:
   - camera_id: CAM-1
-    name: "Gate \\e[31m"
+    name: North gate
     latitude: 26.4499
     longitude: 80.3319
     privacy_masks: [{{points: [{{x: 0, y: 0}}, {{x: 0.3, y: 0}}, {{x: 0.3, y: 1}}]}}]
@@ -216,7 +216,7 @@ def test_apply_models_and_a_camera_with_a_login(make_herd: HerdMaker) -> None:
         herd.wait_state("CAM-1", "running")
         again = camherd(herd, "apply", "-f", str(file)).stdout
         assert again == "0 done, 0 failed, 3 as they were\n"
-        assert "\\x1b[31m" in camherd(herd, "cameras").stdout
+        assert "North gate" in camherd(herd, "cameras").stdout
 
         moved = as_json(herd, "cameras", "set", "CAM-2", "--latitude", "-33.8", "--name", "Quay")
         assert (moved["latitude"], moved["longitude"], moved["name"]) == (-33.8, 2, "Quay")
@@ -241,13 +241,18 @@ def test_apply_models_and_a_camera_with_a_login(make_herd: HerdMaker) -> None:
 
         # A bad file: all that is wrong is said, and nothing is changed.
         bad = herd.folder / "bad.csv"
-        bad.write_text("camera_id,latitude,longitude\nCAM-1,1,1\nCAM-2,91,2\nCAM 3,1,1\n")
+        bad.write_text(
+            "camera_id,name,latitude,longitude\n"
+            "CAM-1,,1,1\nCAM-2,,91,2\nCAM 3,,1,1\nCAM-4,\x1b[31m,1,1\n"
+        )
         errors = camherd(herd, "apply", "-f", str(bad), expect=2).stderr.splitlines()
-        assert [re.match(r"camherd: \S*bad\.csv:(\d)", line)[1] for line in errors[:2]] == [
+        assert [re.match(r"camherd: \S*bad\.csv:(\d)", line)[1] for line in errors[:3]] == [
             "3",
             "4",
+            "5",
         ]
-        assert errors[2].endswith("bad.csv has 2 errors; nothing was changed")
+        assert "\\x1b[31m" in errors[2]
+        assert errors[3].endswith("bad.csv has 3 errors; nothing was changed")
         assert as_json(herd, "cameras", "get", "CAM-1")["latitude"] == 26.4499
 
         # Out of the file: stopped, with --prune only.

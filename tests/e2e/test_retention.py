@@ -230,11 +230,21 @@ def day_is_kept_within(herd: Herd, limit: int, interval: int) -> None:
     took = time.monotonic() - start
     last_id = CAMERAS * day.batches
 
-    def removed() -> bool:
-        behind = metric(herd, "predictions_behind_records")
-        return behind == 0 and disk_use(herd.data) <= 1.02 * limit
+    seen: tuple[float, int] = (0, 0)
+    since = time.monotonic()
 
-    wait_for(removed, 30, "all written, and the rest removed")
+    def removed() -> bool:
+        nonlocal seen, since
+        behind = metric(herd, "predictions_behind_records")
+        used = disk_use(herd.data)
+        if (behind, used) != seen:
+            seen = (behind, used)
+            since = time.monotonic()
+        # Retention looks every second: twice it has found nothing to remove.
+        settled = time.monotonic() - since > 2
+        return settled and behind == 0 and used <= 1.02 * limit
+
+    wait_for(removed, 60, "all written, and the rest removed")
     watch.stop.set()
     for done in watching:
         done.result()

@@ -13,8 +13,8 @@
 #include "camherd/v1/gateway.pb.h"
 #include "camherd/v1/inference_service.pb.h"
 #include "gateway/http_status.h"
-#include "gateway/proto_json.h"
 #include "gateway/start_fields.h"
+#include "services/common/proto_json.h"
 #include "tests/fuzz/fuzz.h"
 
 // What bodies and query strings become: the messages, with the rules that the
@@ -23,7 +23,7 @@ namespace camherd::fuzz {
 
 struct RequestKind {
   const google::protobuf::Message* prototype = nullptr;
-  gateway::FieldRules rules;
+  FieldRules rules;
 
   std::unique_ptr<google::protobuf::Message> New() const {
     return std::unique_ptr<google::protobuf::Message>(prototype->New());
@@ -64,13 +64,13 @@ inline void PromiseGoodMessage(const google::protobuf::Message& message) {
   const std::unique_ptr<google::protobuf::Message> again(message.New());
   Promise(again->ParseFromString(message.SerializeAsString()),
           "a message can be sent", message.DebugString());
-  const std::string json = gateway::ProtoToJson(message);
+  const std::string json = ProtoToJson(message);
   PromiseUtf8(json);
   again->Clear();
-  const absl::Status status = gateway::JsonToProto(json, {}, again.get());
+  const absl::Status status = JsonToProto(json, {}, again.get());
   Promise(status.ok(), "a message's JSON can be read",
           absl::StrCat(json, " ", status.ToString()));
-  Promise(gateway::ProtoToJson(*again) == json, "JSON reads as the same", json);
+  Promise(ProtoToJson(*again) == json, "JSON reads as the same", json);
 }
 
 }  // namespace camherd::fuzz
