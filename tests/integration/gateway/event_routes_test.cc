@@ -34,6 +34,11 @@ struct Heard {
   std::string data;
 };
 
+std::string StreamId(const Heard& heard) {
+  return heard.data.empty() ? ""
+                            : nlohmann::json::parse(heard.data)["stream_id"];
+}
+
 // A page that listens.
 class Listener {
  public:
@@ -191,7 +196,7 @@ TEST(EventRoutesTest, TellsWhatEachServiceTellsAsItsRestJson) {
   gateway.fake().streams().Add(deleted);
   heard = listener.Next();
   EXPECT_EQ(heard.event, "stream_deleted");
-  EXPECT_EQ(nlohmann::json::parse(heard.data)["stream_id"], "a");
+  EXPECT_EQ(StreamId(heard), "a");
 }
 
 TEST(EventRoutesTest, WhoComesBackHearsWhatCameMeanwhileAndNothingTwice) {
@@ -277,10 +282,11 @@ TEST(EventRoutesTest, WhoComesBackToAnotherGatewayGoesOnWhereItWas) {
       EXPECT_EQ(heard.event, "reset");
       fake.streams().Add(StreamEvent("after", v1::STREAM_STATE_RUNNING));
       heard = listener.NextNews();
+      // The hub may have begun to watch before the first was added.
+      if (StreamId(heard) == "1") heard = listener.NextNews();
     }
     EXPECT_EQ(heard.event, "stream") << turn;
-    EXPECT_EQ(nlohmann::json::parse(heard.data)["stream_id"],
-              turn == 1 ? "after" : absl::StrCat(turn));
+    EXPECT_EQ(StreamId(heard), turn == 1 ? "after" : absl::StrCat(turn));
     id = listener.last_id();
     clients.Cancel();
     hub.Stop();
