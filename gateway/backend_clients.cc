@@ -23,6 +23,7 @@
 #include "services/common/grpc_client.h"
 #include "services/common/grpc_server.h"
 #include "services/common/grpc_status.h"
+#include "services/common/grpc_trace.h"
 #include "services/common/status_macros.h"
 
 namespace camherd::gateway {
@@ -418,8 +419,8 @@ class BackendClients::Impl {
   Impl(std::shared_ptr<Shared> shared, Caller caller)
       : shared_(std::move(shared)), caller_(std::move(caller)) {}
 
-  // Begins a call: the service is told who makes it, and Cancel() knows it
-  // while it lasts.
+  // Begins a call: the service is told who makes it and of which trace it is,
+  // and Cancel() knows it while it lasts.
   class Active {
    public:
     Active(Impl& impl, grpc::ClientContext& context)
@@ -428,6 +429,7 @@ class BackendClients::Impl {
                          .role = RoleName(impl.caller_.role),
                          .address = impl.caller_.address},
                         context_);
+      AddTraceMetadata(context_);
       absl::MutexLock lock(&shared_.mu);
       if (shared_.cancelled) context_.TryCancel();
       shared_.active.insert(&context_);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -20,6 +21,7 @@
 #include "services/common/clock.h"
 #include "services/common/log.h"
 #include "services/common/status_macros.h"
+#include "services/common/trace_scope.h"
 
 namespace camherd::gateway {
 namespace {
@@ -384,6 +386,11 @@ bool HttpServer::Take(uint64_t id, HttpRequest&& request) {
   auto shared = std::make_shared<HttpRequest>(std::move(request));
   return lanes_[static_cast<size_t>(route->lane)]->TryRun(
       [this, id, arrived, shared, route] {
+        // The caller's trace goes on, or one begins.
+        const std::optional<TraceContext> given =
+            TraceContext::Parse(shared->Header(TraceContext::kHeader));
+        const TraceScope trace(given.has_value() ? given->Child()
+                                                 : TraceContext::New());
         HttpCode code = HttpCode::kInternalError;
         std::string bytes;
         const bool is_late =

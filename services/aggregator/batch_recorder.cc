@@ -9,6 +9,7 @@
 #include "services/aggregator/prediction_record.h"
 #include "services/common/log.h"
 #include "services/common/retry_delay.h"
+#include "services/common/trace_scope.h"
 
 namespace camherd::aggregator {
 
@@ -62,6 +63,12 @@ void BatchRecorder::Record(CompleteBatch batch, Done done) {
     return done(std::move(room));
   }
   const absl::Duration start = clock_.SteadyNow();
+  // As its sender named it, else by the batch's own name.
+  const v1::BatchManifest& manifest = batch.header.manifest();
+  const TraceContext trace =
+      TraceContext::Parse(batch.header.traceparent())
+          .value_or(TraceContext::OfBatch(manifest.session_id(),
+                                          manifest.batch_seq()));
   NewRecord record;
   record.record =
       BuildRecord(batch.header,
@@ -76,9 +83,11 @@ void BatchRecorder::Record(CompleteBatch batch, Done done) {
   size_t bytes = 0;
   for (const Picture& picture : record.pictures) bytes += picture.jpeg.size();
 
-  store_.Append(std::move(record), [this, start, bytes, done = std::move(done)](
+  store_.Append(std::move(record), [this, start, bytes, trace,
+                                    done = std::move(done)](
                                        const absl::StatusOr<AppendResult>&
                                            result) {
+    const TraceScope scope(trace);
     if (!result.ok()) {
       absl::Status status = result.status();
       Refused(status);
@@ -100,6 +109,7 @@ void BatchRecorder::Record(CompleteBatch batch, Done done) {
       metrics_.BatchRepeated();
     } else {
       metrics_.BatchRecorded(bytes, clock_.SteadyNow() - start);
+      LogDebug("batch recorded", {{"record", result->record_id}});
       if (predictions_ != nullptr) predictions_->Wake();
       recorded_();
     }

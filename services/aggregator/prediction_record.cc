@@ -13,6 +13,7 @@
 #include "services/common/camera_url.h"
 #include "services/common/status_macros.h"
 #include "services/common/time_proto.h"
+#include "services/common/trace_context.h"
 
 namespace camherd::aggregator {
 namespace {
@@ -352,6 +353,9 @@ class LineWriter {
     Text("session_id", record_.session_id());
     Text("process_name", record_.process_name());
     Number("batch_seq", record_.batch_seq());
+    Text("trace_id",
+         TraceContext::OfBatch(record_.session_id(), record_.batch_seq())
+             .trace_id);
     Time("captured_at", record_.captured_at());
     Time("last_captured_at", record_.last_captured_at());
     Time("recorded_at", record_.recorded_at());

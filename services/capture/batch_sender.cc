@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log.h"
 #include "services/common/retry_delay.h"
+#include "services/common/trace_scope.h"
 
 namespace camherd::capture {
 namespace {
@@ -118,6 +119,7 @@ uint64_t BatchSender::wakes() const {
 }
 
 void BatchSender::Send(const BatchKey& key) {
+  const TraceScope scope(TraceContext::OfBatch(key.session_id, key.batch_seq));
   bool was_unknown;
   {
     absl::MutexLock lock(&mu_);
@@ -148,6 +150,9 @@ void BatchSender::Send(const BatchKey& key) {
   }
 
   const Verdict verdict = Judge(answer.status);
+  LogDebug("batch answered", {{"session", key.session_id},
+                              {"batch_seq", key.batch_seq},
+                              {"status", answer.status}});
   absl::Status settled;
   bool leaves = true;
   if (absl::IsNotFound(answer.file_error) ||

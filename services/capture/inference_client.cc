@@ -12,6 +12,7 @@
 #include "services/common/file.h"
 #include "services/common/grpc_client.h"
 #include "services/common/grpc_status.h"
+#include "services/common/trace_context.h"
 
 namespace camherd::capture {
 namespace {
@@ -63,6 +64,9 @@ class InferenceClient : public InferencePeer {
     }
     header.set_manifest_sha256(batch.manifest_sha256);
     *header.mutable_filter() = batch.filter;
+    header.set_traceparent(TraceContext::OfBatch(header.manifest().session_id(),
+                                                 header.manifest().batch_seq())
+                               .ToHeader());
     std::vector<v1::FrameInfo> infos(header.manifest().frames().begin(),
                                      header.manifest().frames().end());
 

@@ -590,6 +590,7 @@ absl::StatusOr<v1::StartStreamResponse> StreamSupervisor::StartStream(
                            entry->session->Snapshot());
   LogInfo("stream started",
           {{"stream", entry->session->stream_id()},
+           {"session", entry->session->session_id()},
            {"process_name", entry->process_name},
            {"source", asked.url.Masked()},
            {"detect_source", asked.spec.detect_url()},
@@ -611,6 +612,7 @@ absl::StatusOr<v1::StopStreamResponse> StreamSupervisor::StopStream(
   if (session.desired_running()) {
     CAMHERD_RETURN_IF_ERROR(EndRunning(*entry));
     LogInfo("stream stopped", {{"stream", session.stream_id()},
+                               {"session", session.session_id()},
                                {"process_name", entry->process_name}});
   }
   return FinishStop(*entry);

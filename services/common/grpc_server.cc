@@ -18,6 +18,7 @@
 #include "services/common/clock.h"
 #include "services/common/grpc_audit.h"
 #include "services/common/grpc_credentials.h"
+#include "services/common/grpc_trace.h"
 
 namespace camherd {
 namespace {
@@ -141,6 +142,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   std::vector<
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
       interceptors;
+  interceptors.push_back(MakeTraceInterceptors(options.audited));
   interceptors.push_back(std::move(reason));
   if (options.audit != nullptr) {
     interceptors.push_back(MakeAuditInterceptors(

@@ -13,6 +13,7 @@
 #include "services/common/clock.h"
 #include "services/common/json_line.h"
 #include "services/common/time_proto.h"
+#include "services/common/trace_scope.h"
 
 namespace camherd {
 namespace {
@@ -88,6 +89,7 @@ void Log(LogLevel level, absl::string_view level_name,
   const spdlog::level::level_enum spdlog_level = SpdlogLevel(level);
   if (!state.logger->should_log(spdlog_level)) return;
   const std::string time = FormatRfc3339(Clock::Real().Now());
+  const TraceContext* const trace = TraceScope::Current();
   std::string line;
   if (state.format == LogFormat::kJson) {
     line = "{";
@@ -98,6 +100,7 @@ void Log(LogLevel level, absl::string_view level_name,
     for (const LogField& field : fields) {
       AppendJson(field.key, MaskSecrets(field.value), line);
     }
+    if (trace != nullptr) AppendJson("trace_id", trace->trace_id, line);
     line += "}";
   } else {
     line = absl::StrCat(time, " ", level_name, " ", state.service);
@@ -105,6 +108,7 @@ void Log(LogLevel level, absl::string_view level_name,
     for (const LogField& field : fields) {
       AppendText(field.key, MaskSecrets(field.value), line);
     }
+    if (trace != nullptr) AppendText("trace_id", trace->trace_id, line);
   }
   state.logger->log(spdlog_level,
                     spdlog::string_view_t(line.data(), line.size()));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "services/common/bounded_queue.h"
+#include "services/common/trace_scope.h"
 
 namespace camherd {
 
@@ -36,8 +37,14 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False: `task` will not run.
+  // False: `task` will not run. It runs in the caller's trace (TraceScope).
   [[nodiscard]] bool TryRun(std::function<void()> task) {
+    if (const TraceContext* trace = TraceScope::Current()) {
+      task = [trace = *trace, task = std::move(task)] {
+        const TraceScope scope(trace);
+        task();
+      };
+    }
     return tasks_.TryPush(std::move(task));
   }
 

@@ -12,6 +12,7 @@
 #include "services/common/log.h"
 #include "services/common/retry_delay.h"
 #include "services/common/status_macros.h"
+#include "services/common/trace_scope.h"
 #include "services/inference/detection_filter.h"
 #include "services/inference/jpeg_decoder.h"
 
@@ -278,6 +279,11 @@ void InferenceCore::Run(std::unique_ptr<Batch> batch, Cancelled cancelled,
                         BatchDone done) {
   const int missing = batch->header_.manifest().frames_size() -
                       static_cast<int>(batch->jpegs_.size());
+  // What is logged of it is of its trace; the pool goes on with that.
+  std::optional<TraceScope> scope;
+  if (auto trace = TraceContext::Parse(batch->header_.traceparent())) {
+    scope.emplace(*std::move(trace));
+  }
   // shared_ptr, since a std::function must be copyable. `done` is copied, so
   // that it can still be called when the task is refused.
   auto task = [this, shared = std::shared_ptr<Batch>(std::move(batch)),
@@ -311,13 +317,18 @@ absl::StatusOr<InferBatchResponse> InferenceCore::Work(
     absl::StatusOr<ResultsCache::Results> inferred = Infer(batch);
     if (!inferred.ok()) return WithoutEffect(inferred.status());
     results = *std::move(inferred);
+    LogDebug("batch inferred", {{"stream", manifest.stream_id()},
+                                {"session", manifest.session_id()},
+                                {"batch", manifest.batch_seq()}});
     cache_.Put(key, digest, *results);
   }
 
   camherd::v1::AddBatchResultHeader header;
   *header.mutable_manifest() = manifest;
   header.set_manifest_sha256(digest);
-  header.set_traceparent(batch.header_.traceparent());
+  if (const TraceContext* trace = TraceScope::Current()) {
+    header.set_traceparent(trace->Child().ToHeader());
+  }
   std::set<int> wanted = {0};
   for (const ModelResult& result : *results) {
     *header.add_results() = result;

@@ -635,6 +635,8 @@ TEST(SlowClientsTest, ClientsThatLeaveLeaveNothingBehind) {
     setsockopt(connection.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   }
   gateway.fake().Hang(false);
+  // Taken after all of them: none can come once the number is 0.
+  EXPECT_EQ(Ask(gateway.address(), "GET", "/livez").code, 200);
   const absl::Duration until = Clock::Real().SteadyNow() + absl::Seconds(10);
   while (
       !absl::StrContains(gateway.Metrics(), "camherd_gateway_connections 0") &&
