@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/aggregator/predictions_file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ namespace camherd::aggregator {
 namespace {
 
 constexpr int kRecordsPerRead = 16;
+constexpr int64_t kMaxCachedBytes = int64_t{64} << 20;
 constexpr absl::Duration kFailureLogInterval = absl::Minutes(1);
 
 }  // namespace
@@ -61,6 +63,7 @@ absl::Status PredictionsFile::Open(const PredictionsCursor& cursor) {
   CAMHERD_RETURN_IF_ERROR(opened.status());
   fd_ = opened->fd;
   cursor_ = opened->cursor;
+  cached_from_ = cursor_.offset;
   if (cursor_.last_record_id > cursor.last_record_id) {
     // Lines were counted: the last stands for them all.
     if (const auto last = store_.GetRecord(cursor_.last_record_id); last.ok()) {
@@ -280,6 +283,11 @@ absl::Status PredictionsFile::SyncAndStoreCursor() {
              {{"error", ErrnoStatus(errno, "fdatasync", options_.path)}});
   }
   Step("lines synced");
+  if (cursor_.offset - cached_from_ >= kMaxCachedBytes) {
+    (void)::posix_fadvise(fd_, cached_from_, cursor_.offset - cached_from_,
+                          POSIX_FADV_DONTNEED);
+    cached_from_ = cursor_.offset;
+  }
   last_sync_ = clock_.SteadyNow();
   CAMHERD_RETURN_IF_ERROR(store_.PutCursor(cursor_));
   dirty_ = false;

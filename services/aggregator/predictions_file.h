@@ -32,6 +32,8 @@ namespace camherd::aggregator {
 // the commit: AddBatchResult answers when the record is durable in the store,
 // it does not wait for the line. A line reaches the kernel in one write; the
 // file is synced, and the cursor stored, once per `sync_interval` and on stop.
+// Lines that are synced leave the page cache, 64 MiB and more at a time: at 310
+// KB each they would fill it, and hardly anybody reads them soon.
 // After a crash the lines behind the cursor are found in the file and counted.
 //
 // A file that has reached `rotate_bytes` is renamed to predictions-<n>.json,
@@ -116,6 +118,7 @@ class PredictionsFile {
   int fd_ = -1;
   PredictionsCursor cursor_;  // What is written; stored when it is synced.
   bool dirty_ = false;        // cursor_ is not stored.
+  int64_t cached_from_ = 0;   // Lines before it have left the page cache.
   absl::Duration last_sync_ = absl::ZeroDuration();
   std::string buffer_;
   int64_t failures_since_log_ = 0;

@@ -8,9 +8,9 @@
 //     as many GETs as there are answers to: {"per_second":..,"p50":..,
 //     "p99":..,"worst":..,"least":..,"most":..}; the last two are requests of
 //     one client
-//   camherd_bench_rest read ADDRESS PATH READERS SECONDS
-//     readers of answers without end, 64 KiB each 100 ms:
-//     {"least":..,"most":..} bytes of one reader
+//   camherd_bench_rest watch ADDRESS PATH,PATH,... VIEWERS SECONDS
+//     viewers of live.mjpeg, of one path after the other:
+//     {"least":..,"most":..} pictures of one viewer
 //   camherd_bench_rest plain
 //     GET /livez of a plain cpp-httplib server: serving 127.0.0.1:43211
 
@@ -28,6 +28,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "camherd/v1/capture_service.grpc.pb.h"
 #include "services/common/clock.h"
@@ -153,24 +154,42 @@ int Load(const std::string& address, const std::string& path, int clients,
   return 0;
 }
 
-int Read(const std::string& address, const std::string& path, int readers,
-         int seconds) {
+int Watch(const std::string& address, const std::vector<std::string>& paths,
+          int viewers, int seconds) {
+  // Of each picture, once.
+  static const std::string kPart = "Content-Type: image/jpeg";
   std::vector<std::unique_ptr<RawConnection>> connections;
-  std::vector<size_t> got(readers);
-  for (int i = 0; i < readers; ++i) {
+  for (int i = 0; i < viewers; ++i) {
     connections.push_back(std::make_unique<RawConnection>(address));
     connections[i]->Send(
-        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        absl::StrCat("GET ", paths[static_cast<size_t>(i) % paths.size()],
+                     " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
   }
+  std::vector<std::string> unread(connections.size());
+  std::vector<int> pictures(connections.size());
   const absl::Duration end = Now() + absl::Seconds(seconds);
   while (Now() < end) {
-    for (int i = 0; i < readers; ++i) {
-      got[i] += connections[i]->ReadSome(absl::ZeroDuration()).size();
+    bool idle = true;
+    for (size_t i = 0; i < connections.size(); ++i) {
+      const std::string some = connections[i]->ReadSome(absl::ZeroDuration());
+      if (some.empty()) continue;
+      idle = false;
+      unread[i] += some;
+      for (size_t at = unread[i].find(kPart); at != std::string::npos;
+           at = unread[i].find(kPart)) {
+        ++pictures[i];
+        unread[i].erase(0, at + kPart.size());
+      }
+      // What may be the beginning of the next.
+      if (unread[i].size() >= kPart.size()) {
+        unread[i].erase(0, unread[i].size() - kPart.size() + 1);
+      }
     }
-    Clock::Real().SleepFor(absl::Milliseconds(100));
+    if (idle) Clock::Real().SleepFor(absl::Milliseconds(5));
   }
-  const auto [least, most] = std::minmax_element(got.begin(), got.end());
-  std::printf("{\"least\":%zu,\"most\":%zu}\n", *least, *most);
+  const auto [least, most] =
+      std::minmax_element(pictures.begin(), pictures.end());
+  std::printf("{\"least\":%d,\"most\":%d}\n", *least, *most);
   return 0;
 }
 
@@ -206,8 +225,9 @@ int Main(int argc, char** argv) {
   if (what == "load" && numbers.size() == 2) {
     return Load(words[1], words[2], numbers[0], numbers[1]);
   }
-  if (what == "read" && numbers.size() == 2) {
-    return Read(words[1], words[2], numbers[0], numbers[1]);
+  if (what == "watch" && numbers.size() == 2) {
+    return Watch(words[1], absl::StrSplit(words[2], ','), numbers[0],
+                 numbers[1]);
   }
   std::fprintf(stderr, "usage: see the top of rest_client.cc\n");
   return 2;

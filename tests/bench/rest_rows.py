@@ -10,18 +10,21 @@ import subprocess
 from pathlib import Path
 
 from measure import Weather
-from rig import BenchError, Rig, Running
+from rig import BenchError, Rig, Running, wait_for
 from table import CAMHERD, Line, Say
 
 CALLS = 3000
 CLIENTS = 64
-READERS = 32
+VIEWERS = 32
+# What they watch: a 1080p picture each INTERVAL seconds, each keyframe of the clip.
+STREAMS = 4
+INTERVAL = 2
 SECONDS = 6
+WATCHED = 14
 # Added to the direct RPC's p99, milliseconds.
 ADDED = 2.0
 # An ordinary request beside whatever else goes on, milliseconds.
 WORST = 1000.0
-EXPORT = "/api/v1/records/export"
 PLAIN = "plain cpp-httplib handler"
 
 Figures = dict[str, float]
@@ -49,8 +52,6 @@ def rest(rig: Rig, say: Say, rounds: int) -> list[Line]:
                 "capture": capture.address,
                 "inference": backend,
                 "aggregator": backend,
-                # A reader of an export holds one.
-                "threads_per_service": str(READERS),
             },
         ) as gateway,
         rig.server(
@@ -59,7 +60,7 @@ def rest(rig: Rig, say: Say, rounds: int) -> list[Line]:
     ):
         lines = _latency(program, gateway, capture, rounds, say)
         lines += _requests(program, gateway, plain, rounds, say)
-        lines += _together(program, gateway, rounds, say)
+        lines += _together(rig, program, gateway, capture, rounds, say)
     _, foreign = weather.read()
     if foreign > 0.1:
         lines[0].remark += f"; DISTURBED: others used {foreign:.0%} of the machine"
@@ -127,22 +128,35 @@ def _requests(program: Path, gateway: Running, plain: Running, rounds: int, say:
     return lines
 
 
-def _together(program: Path, gateway: Running, rounds: int, say: Say) -> list[Line]:
-    alone, beside, fed = [], [], []
-    load = ("load", gateway.address, "/api/v1/streams", CLIENTS)
+def _together(
+    rig: Rig, program: Path, gateway: Running, capture: Running, rounds: int, say: Say
+) -> list[Line]:
+    names = [f"CAM-{n}" for n in range(STREAMS)]
+    for name, url in zip(names, rig.cameras(STREAMS), strict=True):
+        rig.start_stream(capture.address, url, name, "null", interval_seconds=INTERVAL)
+    wait_for(
+        "pictures of all cameras",
+        lambda: all(s.accounting.captured > 1 for s in rig.streams(capture.address)),
+    )
+    alone, beside, shown = [], [], []
+    load = ("load", gateway.address, "/api/v1/streams", CLIENTS, WATCHED - 2)
+    watched = ",".join(f"/api/v1/streams/{name}/live.mjpeg" for name in names)
     for _ in range(rounds):
-        alone.append(_printed(_start(program, *load, SECONDS)))
-        readers = _start(program, "read", gateway.address, EXPORT, READERS, SECONDS + 2)
-        beside.append(_printed(_start(program, *load, SECONDS)))
-        fed.append(_printed(readers))
+        alone.append(_printed(_start(program, *load)))
+        viewers = _start(program, "watch", gateway.address, watched, VIEWERS, WATCHED)
+        beside.append(_printed(_start(program, *load)))
+        shown.append(_printed(viewers))
         say(
-            f"  {CLIENTS} clients: worst {alone[-1]['worst']:.3g} ms, with {READERS} readers "
-            f"{beside[-1]['worst']:.3g} ms"
+            f"  {CLIENTS} clients: worst {alone[-1]['worst']:.3g} ms, with {VIEWERS} viewers "
+            f"{beside[-1]['worst']:.3g} ms; a viewer saw {shown[-1]['least']} to "
+            f"{shown[-1]['most']} pictures"
         )
+    for name in names:
+        rig.delete_stream(capture.address, name)
     lines = []
     for who, all_of_it in (
         (f"{CLIENTS} clients", alone),
-        (f"{CLIENTS} clients beside {READERS} readers of exports", beside),
+        (f"{CLIENTS} clients beside {VIEWERS} viewers of live.mjpeg", beside),
     ):
         worst = max(one["worst"] for one in all_of_it)
         remark = (
@@ -153,8 +167,10 @@ def _together(program: Path, gateway: Running, rounds: int, say: Say) -> list[Li
         lines.append(
             Line("rest", f"{who}, worst of GET /api/v1/streams", worst, "ms", remark=remark)
         )
-    least = min(one["least"] for one in fed) / 2**20
-    most = max(one["most"] for one in fed) / 2**20
-    remark = f"to {most:.3g}; starved: {'none' if least > 0 else 'SOME'}"
-    lines.append(Line("rest", "the reader with least", least, "MiB", remark=remark))
+    least = min(one["least"] for one in shown)
+    most = max(one["most"] for one in shown)
+    # One may be missed at either end.
+    fair = WATCHED // INTERVAL - 1
+    remark = f"to {most}, in {WATCHED} s; starved: {'none' if least >= fair else 'SOME'}"
+    lines.append(Line("rest", "the viewer with least", least, "pictures", remark=remark))
     return lines

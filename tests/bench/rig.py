@@ -267,15 +267,21 @@ class Rig:
                 raise BenchError(f"{method}: {error.code().name}: {error.details()}") from error
 
     def start_stream(
-        self, address: str, url: str, camera_id: str, model: str, sampling_mode: int = 0
+        self,
+        address: str,
+        url: str,
+        camera_id: str,
+        model: str,
+        sampling_mode: int = 0,
+        interval_seconds: float = 3,
     ) -> None:
-        """Starts a stream with a sample per 3 s; 0 is the default mode."""
+        """Starts a stream; 0 is the default mode."""
         messages = self.messages("capture_service")
         request = messages.StartStreamRequest(
             rtsp_url=url,
             camera_id=camera_id,
             models=[model],
-            interval_seconds=3,
+            interval_seconds=interval_seconds,
             sampling_mode=sampling_mode,
         )
         answer = messages.StartStreamResponse
