@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import HerdMaker
 from harness import SERVICES, Camera, Herd, wait_for
+from test_cli import CAMHERD, environment
 from test_grpcurl import GRPCURL
 from test_transports import CURVE
 
@@ -163,6 +164,19 @@ def test_with_certificates_the_services_know_each_other_and_nobody_else(
     ]
     for arguments in refused:
         assert list_streams(herd, "-connect-timeout", "1", *arguments).returncode != 0, arguments
+
+    # Nor is the command line another.
+    for pair, code in ((ours, 0), (theirs, 3), ({}, 3)):
+        listed = subprocess.run(
+            [CAMHERD, "ls"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environment(herd) | pair,
+        )
+        assert listed.returncode == code, listed
+        assert ("demo" in listed.stdout) == (code == 0), listed
 
     # A gateway of another authority reaches nobody.
     herd.terminate("gateway")
